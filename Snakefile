@@ -1,0 +1,140 @@
+# The map of the project: data -> executed chapters -> book.
+#
+#   vseam_lib/world/*.py ---- data ----> build/world/gqa
+#                                            |
+#   notebooks/{chapter}.py                   v
+#   profiles/{run}.yml   --- chapter ---> book/runs/{run}/{chapter}.ipynb
+#   vseam_lib/**/*.py                        |
+#   vseam_lib/world/weights/**               v
+#   book/, _config.yml, _toc.yml -- book --> build/html/index.html
+#
+# snakemake -c2                                     the book, on two cores
+# snakemake -c2 book/runs/smoke/05_heads.ipynb      one chapter of one run
+# snakemake -c2 --config run=smoke html=/tmp/html   the book over another run, somewhere else
+# snakemake --executor slurm -j 50 ...              the same on a cluster
+
+import os
+import shlex
+import sys
+from pathlib import Path
+
+import yaml
+
+# The runs that the table of contents shows; `run` swaps the first of them for another profile.
+TOC = yaml.safe_load(Path("_toc.yml").read_text())
+SHOWN = [
+    entry["file"]
+    for part in TOC["parts"]
+    for entry in part["chapters"]
+    if entry["file"].startswith("runs/")
+]
+FIRST = SHOWN[0].split("/")[1]
+RUN = config.get("run", FIRST)
+HTML = config.get("html", "build/html")
+WORLD = "build/world"
+PYTHON = shlex.quote(sys.executable)
+BOOK = shlex.quote(str(Path(sys.executable).with_name("jupyter-book")))
+
+# What a number in a chapter can depend on. Drawing and training the embedded world act through the
+# files they write: the data and the shipped weights.
+CODE = {str(path) for path in Path("vseam_lib").rglob("*.py")}
+WORLD_CODE = {path for path in CODE if path.startswith("vseam_lib/world/")}
+TRAINING = {f"vseam_lib/world/{name}.py" for name in ("models", "pool", "shared_prefix", "train")}
+LIBRARY = sorted(CODE - WORLD_CODE - {"vseam_lib/bench.py"})
+WEIGHTS = sorted(str(p) for p in Path("vseam_lib/world/weights").rglob("*") if p.is_file())
+
+# Chapters that read what an earlier chapter of the same run left in the store. They would compute
+# it themselves, so the earlier one is waited for, and its being newer is no reason to run again.
+AFTER = {"06_rescaling": "05_heads"}
+
+# Sweeps use every core; the other chapters leave room for one another.
+HEAVY = {"05_heads", "06_rescaling"}
+
+
+def profile(run):
+    """Return a profile's YAML."""
+    return yaml.safe_load(Path(f"profiles/{run}.yml").read_text())
+
+
+def world_data(wildcards):
+    """Return the embedded world's marker file if the chapter of this run reads it."""
+    values = profile(wildcards.run)
+    own = (values["chapters"].get(wildcards.chapter) or {}).get("data")
+    data = own or (values.get("common") or {}).get("data", f"{WORLD}/gqa")
+    return [f"{WORLD}/gqa/README.json"] if Path(data).is_relative_to(WORLD) else []
+
+
+def earlier(wildcards):
+    """Return the chapter of the same run to wait for."""
+    first = AFTER.get(wildcards.chapter)
+    found = first and first in profile(wildcards.run)["chapters"]
+    return ancient(f"book/runs/{wildcards.run}/{first}.ipynb") if found else []
+
+
+def shown_chapters():
+    """Return the executed notebooks of the table of contents, with the first run swapped."""
+    return [
+        f"book/{entry}.ipynb".replace(f"runs/{FIRST}/", f"runs/{RUN}/", 1) for entry in SHOWN
+    ]
+
+
+def book_sources():
+    """Return the prose, style and configuration of the book (not the executed chapters)."""
+    pages = [path for path in Path("book").rglob("*") if path.is_file()]
+    skip = {"runs", "__pycache__", ".ipynb_checkpoints"}
+    return sorted(str(path) for path in pages if not skip & set(path.parts))
+
+
+rule book:
+    input:
+        shown_chapters(),
+        book_sources(),
+        sorted(CODE),
+        "_config.yml",
+        "_toc.yml",
+    output:
+        f"{HTML}/index.html",
+    params:
+        html=HTML,
+        run=RUN,
+    threads: workflow.cores
+    # Built beside the target and renamed: a book with warnings never replaces one without.
+    shell:
+        """
+        echo 'book: rendering' >&2
+        rm -rf {params.html:q}.part
+        VSEAM_RUN={params.run:q} {BOOK} build book --config _config.yml --toc "$PWD/_toc.yml" \
+            --path-output {params.html:q}.part --all -q -W -n --keep-going > /dev/null
+        rm -rf {params.html:q}
+        mv {params.html:q}.part/_build/html {params.html:q}
+        rm -rf {params.html:q}.part
+        """
+
+
+rule chapter:
+    input:
+        notebook="notebooks/{chapter}.py",
+        profile="profiles/{run}.yml",
+        data=world_data,
+        earlier=earlier,
+        library=LIBRARY,
+        weights=WEIGHTS,
+    output:
+        "book/runs/{run}/{chapter}.ipynb",
+    wildcard_constraints:
+        run="[A-Za-z0-9][A-Za-z0-9.-]*",
+        chapter="[0-9]{2}_[a-z0-9_]+",
+    threads: lambda wildcards: workflow.cores if wildcards.chapter in HEAVY else 1
+    shell:
+        "OMP_NUM_THREADS={threads} {PYTHON} -m vseam_lib.runner {wildcards.chapter}"
+        " --profile {wildcards.run} -o {output}"
+
+
+rule data:
+    input:
+        sorted(WORLD_CODE - TRAINING),
+        "vseam_lib/triples.py",
+    output:
+        f"{WORLD}/gqa/README.json",
+    shell:
+        f"{PYTHON} -m vseam_lib.world.export --out {WORLD}"

@@ -1,0 +1,1 @@
+"""Causal analyses: recorded runs, replayed with interventions."""

@@ -1,0 +1,210 @@
+"""Key attention heads: mask each in turn, average what that does (paper, section 4.2).
+
+1. Mask head ``h`` of layer ``l`` by the mean of the other heads of the layer (Eq. 5).
+2. Its effect on a triple is the change of the right answer's probability (Eq. 6).
+3. Average over the triples that the model answers rightly, and over those it answers wrongly
+   (Eq. 7).
+4. Positive heads are the K with the largest ``-c_correct``, negative heads the K with the largest
+   ``c_incorrect``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from vseam_lib.causal.groups import compute
+from vseam_lib.causal.interventions import HeadEdits
+from vseam_lib.causal.trace import Recording, replay
+from vseam_lib.store import Store
+from vseam_lib.triples import VQATriple
+from vseam_lib.vlm.adapter import Adapter, Head
+
+MASKS = ("mean", "zero")
+SCORES = ("signed", "relu")
+OVERLAPS = ("drop", "both", "disjoint")
+
+
+@dataclass(frozen=True)
+class Effects:
+    """Eq. 6 for every head and triple.
+
+    Attributes:
+        ids: the triples' ids, in the order of the first axis below.
+        delta: ``(N, n_layers, n_heads)`` change of the right answer's probability.
+        p: ``(N,)`` probability of the right answer, unmasked.
+        right: ``(N,)`` bool, whether the right answer is the most probable token.
+    """
+
+    ids: list[str]
+    delta: np.ndarray
+    p: np.ndarray
+    right: np.ndarray
+
+    def of(self, triples: Sequence[VQATriple]) -> Effects:
+        """The effects on some of the triples, in their order."""
+        at = {i: k for k, i in enumerate(self.ids)}
+        pick = [at[t.id] for t in triples]
+        return Effects(
+            [t.id for t in triples], self.delta[pick], self.p[pick], self.right[pick]
+        )
+
+
+def mask_every_head(
+    adapter: Adapter, recording: Recording, mask: str = "mean"
+) -> torch.Tensor:
+    """Probability of the right answer under each single-head mask, ``(Q, n_layers, n_heads)``."""
+    L, H = adapter.n_layers, adapter.n_heads
+    gold = recording.group.gold
+    out = []
+    for layer in range(L):
+        edits = HeadEdits.mask([[Head(layer, h)] for h in range(H)], L, H, by=mask)
+        p = replay(adapter, recording, edits).softmax(-1)  # (H, Q, vocab)
+        out.append(p[:, torch.arange(len(gold)), gold])
+    return torch.stack(out).permute(2, 0, 1)
+
+
+def answer_sites(recording: Recording, logits: torch.Tensor) -> dict[str, torch.Tensor]:
+    """What is stored of an answer: ``p`` of the right token, and whether it is the top one."""
+    gold = recording.group.gold
+    p = logits.softmax(-1)[torch.arange(len(gold)), gold]
+    return {"p": p, "right": (logits.argmax(-1) == gold).double()}
+
+
+def sweep(
+    adapter: Adapter, triples: Sequence[VQATriple], store: Path | str, *, mask: str = "mean"
+) -> Effects:
+    """Mask every head on every triple; what the store already holds is not computed again.
+
+    Args:
+        mask: ``"mean"`` of the other heads (Eq. 5) or ``"zero"``.
+
+    Raises:
+        ValueError: an unknown mask.
+    """
+    if mask not in MASKS:
+        raise ValueError(f"expected a mask in {MASKS}, got {mask!r}")
+    key = {
+        "analysis": "head sweep",
+        "model": adapter.revision,
+        "dtype": str(adapter.model.dtype),
+        "prompt": adapter.prompt,
+        "mask": mask,
+    }
+    sites = [str(h) for h in adapter.heads]
+
+    def measure(recording: Recording) -> dict[tuple[str, str], torch.Tensor]:
+        clean = answer_sites(recording, recording.logits)
+        delta = mask_every_head(adapter, recording, mask).flatten(1) - clean["p"][:, None]
+        values = {(site, "none"): v for site, v in clean.items()}
+        return values | {(site, mask): delta[:, k] for k, site in enumerate(sites)}
+
+    rows = compute(adapter, triples, Store(store, key), measure, what="masking heads")
+    table = rows.pivot(index="id", columns="site", values="value").loc[[t.id for t in triples]]
+    delta = table[sites].to_numpy().reshape(-1, adapter.n_layers, adapter.n_heads)
+    return Effects(
+        list(table.index), delta, table["p"].to_numpy(), table["right"].to_numpy() > 0.5
+    )
+
+
+class Scores(NamedTuple):
+    """Eq. 7: ``(n_layers, n_heads)`` means over the right and the wrong triples, and their sizes."""
+
+    c_correct: np.ndarray
+    c_incorrect: np.ndarray
+    n_correct: int
+    n_incorrect: int
+
+
+def causal_scores(effects: Effects, score: str = "signed") -> Scores:
+    """Average the effects over D_correct and D_incorrect (Eq. 7).
+
+    Args:
+        score: ``"signed"`` as in the paper; ``"relu"`` clips each triple's effect to the
+            direction looked for first, as the released code does.
+
+    Raises:
+        ValueError: an unknown score, or a subset without triples.
+    """
+    if score not in SCORES:
+        raise ValueError(f"expected a score in {SCORES}, got {score!r}")
+    right = effects.right
+    for name, subset in (("D_correct", right), ("D_incorrect", ~right)):
+        if not subset.any():
+            raise ValueError(
+                f"{name} is empty: the model answers all {len(right)} triples "
+                f"{'wrongly' if name == 'D_correct' else 'rightly'}, so Eq. 7 has nothing to "
+                "average. Use more triples (n), or a category with both kinds of answers"
+            )
+    good, bad = effects.delta[right], effects.delta[~right]
+    if score == "relu":
+        good, bad = np.minimum(good, 0), np.maximum(bad, 0)
+    return Scores(good.mean(0), bad.mean(0), len(good), len(bad))
+
+
+def resolve_k(k: int | float, n_heads_total: int) -> int:
+    """K as a number of heads; a ``float`` below 1 is a share of all heads, at least one.
+
+    Raises:
+        ValueError: K below 1 or above the number of heads.
+    """
+    n = max(1, round(k * n_heads_total)) if isinstance(k, float) and 0 < k < 1 else k
+    if n != int(n) or not 1 <= n <= n_heads_total:
+        raise ValueError(
+            f"expected K between 1 and the model's {n_heads_total} heads, or a share between 0 "
+            f"and 1, got {k!r}"
+        )
+    return int(n)
+
+
+class HeadSets(NamedTuple):
+    """Positive and negative heads with their Eq. 8 importance, most important first."""
+
+    positive: dict[Head, float]
+    negative: dict[Head, float]
+
+
+def top_heads(scores: Scores, k: int | float = 10, overlap: str = "drop") -> HeadSets:
+    """The K positive and K negative heads, with the importance of Eq. 8.
+
+    Args:
+        k: a number of heads, or a share of all heads (``0.07``).
+        overlap: what becomes of heads in both lists: ``"drop"`` removes them from both,
+            ``"both"`` keeps them in both, ``"disjoint"`` leaves each in the list where its
+            importance is larger and fills both lists up to K.
+    """
+    if overlap not in OVERLAPS:
+        raise ValueError(f"expected an overlap rule in {OVERLAPS}, got {overlap!r}")
+    k = resolve_k(k, scores.c_correct.size)
+    gain = {"positive": -scores.c_correct, "negative": scores.c_incorrect}
+    if overlap == "disjoint":
+        size = {s: np.abs(g) for s, g in gain.items()}
+        mine = size["positive"] >= size["negative"]
+        gain["positive"] = np.where(mine, gain["positive"], -np.inf)
+        gain["negative"] = np.where(mine, -np.inf, gain["negative"])
+    sets = {}
+    for side, g in gain.items():
+        order = np.argsort(-g, axis=None, kind="stable")[:k]
+        heads = [Head(*map(int, np.unravel_index(i, g.shape))) for i in order]
+        sets[side] = {h: float(abs(g[h])) for h in heads if np.isfinite(g[h])}
+    if overlap == "drop":
+        shared = sets["positive"].keys() & sets["negative"].keys()
+        sets = {s: {h: c for h, c in v.items() if h not in shared} for s, v in sets.items()}
+    return HeadSets(sets["positive"], sets["negative"])
+
+
+def jaccard(a: Sequence[Head], b: Sequence[Head]) -> float:
+    """Shared heads over all heads of two lists; 0 for two empty ones."""
+    union = set(a) | set(b)
+    return len(set(a) & set(b)) / len(union) if union else 0.0
+
+
+def jaccard_by_chance(k: int, n_heads_total: int, draws: int = 20000, seed: int = 0) -> float:
+    """Expected Jaccard overlap of two independent random sets of ``k`` heads."""
+    shared = np.random.default_rng(seed).hypergeometric(k, n_heads_total - k, k, draws)
+    return float((shared / (2 * k - shared)).mean())

@@ -1,0 +1,110 @@
+"""Accuracy under head edits: per triple, then summarised with the yes-rate beside it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from vseam_lib.causal.groups import compute
+from vseam_lib.causal.interventions import HeadEdits
+from vseam_lib.causal.trace import Recording, replay
+from vseam_lib.store import Store
+from vseam_lib.triples import VQATriple
+from vseam_lib.vlm.adapter import Adapter
+
+
+def answers(
+    adapter: Adapter,
+    triples: Sequence[VQATriple],
+    edits: Mapping[str, HeadEdits],
+    store: Path | str,
+) -> pd.DataFrame:
+    """Answer every triple under every edit.
+
+    Args:
+        edits: name to edit; an edit of several variants becomes ``name/0``, ``name/1``, ...
+        store: directory of the results; what is there is not computed again.
+
+    Returns:
+        One row per triple and variant: ``id, image_id, category, gold, edit, p`` (probability of
+        the right answer), ``right`` (it is the most probable token) and ``yes`` (1 where Yes is
+        more probable than No).
+    """
+    names, parts = [], []
+    for name, edit in edits.items():
+        names += [name] if len(edit) == 1 else [f"{name}/{v}" for v in range(len(edit))]
+        parts.append(edit)
+    variants = HeadEdits.cat(parts)
+    digest = hashlib.sha256(
+        variants.scale.numpy().tobytes() + variants.mix.numpy().tobytes() + "|".join(names).encode()
+    ).hexdigest()
+    key = {
+        "analysis": "answers",
+        "model": adapter.revision,
+        "dtype": str(adapter.model.dtype),
+        "prompt": adapter.prompt,
+        "edits": digest,
+    }
+    yes, no = adapter.answer_id("Yes"), adapter.answer_id("No")
+
+    def measure(recording: Recording) -> dict[tuple[str, str], torch.Tensor]:
+        logits = replay(adapter, recording, variants)  # (V, Q, vocab)
+        gold = recording.group.gold
+        p = logits.softmax(-1)[:, torch.arange(len(gold)), gold]
+        right = logits.argmax(-1) == gold
+        says_yes = logits[..., yes] > logits[..., no]
+        values = {}
+        for v, name in enumerate(names):
+            values["p", name] = p[v]
+            values["right", name] = right[v]
+            values["yes", name] = says_yes[v]
+        return values
+
+    rows = compute(adapter, triples, Store(store, key), measure, what="answering")
+    table = rows.pivot(index=["id", "edit"], columns="site", values="value").reset_index()
+    about = pd.DataFrame(
+        [(t.id, t.image_id, str(t.category), t.answer) for t in triples],
+        columns=["id", "image_id", "category", "gold"],
+    )
+    table = about.merge(table, on="id", validate="one_to_many")
+    for column in ("right", "yes"):
+        table[column] = table[column] > 0.5
+    return table[["id", "image_id", "category", "gold", "edit", "p", "right", "yes"]]
+
+
+def accuracy(table: pd.DataFrame) -> float:
+    """Per cent of triples answered rightly."""
+    return 100 * float(table["right"].mean())
+
+
+def balanced_accuracy(table: pd.DataFrame) -> float:
+    """Mean of the accuracies on Yes and on No questions, per cent; NaN if one kind is missing."""
+    by = table.groupby("gold")["right"].mean()
+    return 100 * float(by.mean()) if len(by) == 2 else float("nan")
+
+
+def yes_rate(table: pd.DataFrame) -> float:
+    """Per cent of triples for which Yes is more probable than No."""
+    return 100 * float(table["yes"].mean())
+
+
+def summary(table: pd.DataFrame, by: Sequence[str] = ("category", "edit")) -> pd.DataFrame:
+    """Accuracy, balanced accuracy, yes-rate (per cent), mean probability and size per group."""
+    rows = []
+    for values, part in table.groupby(list(by), sort=False):
+        rows.append(
+            {
+                **dict(zip(by, np.atleast_1d(values), strict=True)),
+                "accuracy": accuracy(part),
+                "balanced": balanced_accuracy(part),
+                "yes_rate": yes_rate(part),
+                "p": float(part["p"].mean()),
+                "n": len(part),
+            }
+        )
+    return pd.DataFrame(rows)

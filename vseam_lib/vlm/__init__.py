@@ -1,0 +1,1 @@
+"""Vision-language models: one declarative adapter per family, and the paper's prompts."""

@@ -1,0 +1,265 @@
+"""What the causal engine needs to know of a model, asked of the transformers API.
+
+An :class:`Adapter` finds decoder, layers, heads and image tokens by API rather than by module
+path, checks that they are what it takes them for, and encodes questions about one image into a
+:class:`Group`: the image prefix once, then one row per question. A new model family subclasses
+it and overrides what differs (see :mod:`vseam_lib.vlm.llava`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar, NamedTuple
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from vseam_lib.triples import Box
+from vseam_lib.vlm.prompts import template
+
+WEIGHTS = Path(__file__).parents[1] / "world" / "weights"
+
+
+class Head(NamedTuple):
+    """One attention head; layers and heads count from 0."""
+
+    layer: int
+    head: int
+
+    def __str__(self) -> str:
+        return f"L{self.layer}.H{self.head}"
+
+
+class Group(NamedTuple):
+    """Questions about one image, encoded.
+
+    Attributes:
+        prefix: ``(1, P, d_model)`` embeddings that all questions share: text before the image,
+            the image, nothing after it. ``P`` is 0 for a family that cannot share.
+        questions: ``(Q, T, d_model)`` embeddings of the rest, right-padded.
+        last: ``(Q,)`` index in ``T`` of each row's last token, where the answer is read.
+        gold: ``(Q,)`` token id of each row's right answer.
+    """
+
+    prefix: Tensor
+    questions: Tensor
+    last: Tensor
+    gold: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adapter:
+    """A model with its processor, seen the way the causal engine needs it.
+
+    Attributes:
+        model, processor: of transformers.
+        revision: digest of the weights; part of the key of everything stored.
+        prompt: a style of :mod:`vseam_lib.vlm.prompts`.
+    """
+
+    model: nn.Module
+    processor: object
+    revision: str
+    prompt: str = "paper"
+
+    family: ClassVar[str] = ""
+    shares_prefix: ClassVar[bool] = True  # is the text before and in the image question-free?
+
+    def __post_init__(self) -> None:
+        template(self.family, self.prompt)
+        layers = self.layers
+        for k, layer in enumerate(layers):
+            width = layer.self_attn.o_proj.in_features
+            if width % self.d_head:
+                raise ValueError(
+                    f"layer {k}: o_proj takes {width} features, no multiple of head_dim "
+                    f"{self.d_head}; the adapter does not know how this layer splits into heads"
+                )
+            if width // self.d_head != self.n_heads:
+                raise ValueError(
+                    f"layer {k} has {width // self.d_head} heads and layer 0 has {self.n_heads}; "
+                    "layers of different width are not supported"
+                )
+
+    @property
+    def decoder(self) -> nn.Module:
+        return self.model.get_decoder()
+
+    @property
+    def layers(self) -> nn.ModuleList:
+        return self.decoder.layers
+
+    @property
+    def text_config(self):
+        return self.model.config.get_text_config()
+
+    @property
+    def n_layers(self) -> int:
+        return len(self.layers)
+
+    @cached_property
+    def d_head(self) -> int:
+        """Width of a head; from the layer itself, the configuration only where it is silent."""
+        attention = self.layers[0].self_attn
+        known = getattr(attention, "head_dim", None) or getattr(self.text_config, "head_dim", None)
+        if not known:
+            known = self.text_config.hidden_size // self.text_config.num_attention_heads
+        return known
+
+    @cached_property
+    def n_heads(self) -> int:
+        """Heads per layer, from the width of ``o_proj``."""
+        return self.layers[0].self_attn.o_proj.in_features // self.d_head
+
+    @property
+    def heads(self) -> list[Head]:
+        return [Head(i, h) for i in range(self.n_layers) for h in range(self.n_heads)]
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    def unembed(self, hidden: Tensor) -> Tensor:
+        """Final norm and output embedding: ``(..., d_model)`` to float32 logits."""
+        return self.model.get_output_embeddings()(self.decoder.norm(hidden)).float()
+
+    def text(self, question: str) -> str:
+        """The full prompt of a question."""
+        image = self.processor.image_token
+        return template(self.family, self.prompt).format(image=image, question=question)
+
+    def answer_id(self, answer: str) -> int:
+        """Token id with which ``answer`` begins after the prompt.
+
+        Raises:
+            ValueError: if it begins with no token of the model.
+        """
+        return self._answer_ids.setdefault(answer, self._find_answer_id(answer))
+
+    @cached_property
+    def _answer_ids(self) -> dict[str, int]:
+        return {}
+
+    def _find_answer_id(self, answer: str) -> int:
+        if answer in self._answer_ids:
+            return self._answer_ids[answer]
+        tok = self.processor.tokenizer
+        prompt = self.text("?")
+        before = tok(prompt)["input_ids"]
+        after = tok(f"{prompt} {answer}")["input_ids"]
+        rest = after[len(before) :]
+        if after[: len(before)] != before or not rest or rest[0] == tok.unk_token_id:
+            raise ValueError(
+                f"the answer {answer!r} is no token of this model's tokenizer; expected an answer "
+                "that starts with a known token, such as 'Yes' or 'No'"
+            )
+        return rest[0]
+
+    def encode(self, image: Image.Image | Path, questions: Sequence[str], gold: Sequence[str]) -> Group:
+        """Encode questions about one image; the vision tower runs once.
+
+        Args:
+            image: the picture, or its path.
+            questions: as asked, without prompt.
+            gold: the right answers, one per question.
+
+        Raises:
+            FileNotFoundError, ValueError: an image that is missing or cannot be decoded, a
+                prompt whose image span is not what the model makes of the image.
+        """
+        if len(questions) != len(gold) or not questions:
+            raise ValueError(
+                f"expected one answer per question and at least one question, got "
+                f"{len(questions)} questions and {len(gold)} answers"
+            )
+        batch = self.processor(
+            images=[open_image(image)],
+            text=[self.text(questions[0])],
+            return_tensors="pt",
+        )
+        features = self.image_features(batch)  # (N, d_model)
+        rows = [batch["input_ids"][0].tolist()]
+        start, end = self.image_span(rows[0], len(features))
+        tail = self._image_tail
+        for question in questions[1:]:
+            rows.append(rows[0][:end] + tail(question))
+        rest = [row[end:] for row in rows]
+        last = torch.tensor([len(r) - 1 for r in rest])
+        pad = torch.zeros(len(rest), int(last.max()) + 1, dtype=torch.long)
+        for k, row in enumerate(rest):
+            pad[k, : len(row)] = torch.tensor(row)
+        embed = self.model.get_input_embeddings()
+        head = embed(torch.tensor(rows[0][:start], device=self.device, dtype=torch.long))
+        prefix = torch.cat([head, features.to(head.dtype)])[None]
+        ids = torch.tensor([self.answer_id(a) for a in gold])
+        return Group(prefix, embed(pad.to(self.device)), last.to(self.device), ids.to(self.device))
+
+    def _image_tail(self, question: str) -> list[int]:
+        """Token ids of the prompt after the image."""
+        tok, image_id = self.processor.tokenizer, self.image_token_id
+        ids = tok(self.text(question))["input_ids"]
+        return ids[len(ids) - ids[::-1].index(image_id) :]
+
+    @property
+    def image_token_id(self) -> int:
+        return self.model.config.image_token_id
+
+    def image_features(self, batch) -> Tensor:
+        """The image as the decoder sees it, ``(N, d_model)``."""
+        pixels = batch["pixel_values"].to(self.device, self.model.dtype)
+        features = self.model.get_image_features(pixel_values=pixels).pooler_output
+        return torch.cat(list(features), dim=0)
+
+    def image_span(self, ids: Sequence[int], n_features: int) -> tuple[int, int]:
+        """Half-open range of the image tokens in ``ids``.
+
+        Raises:
+            ValueError: if they are not one run of exactly ``n_features`` tokens.
+        """
+        at = [k for k, i in enumerate(ids) if i == self.image_token_id]
+        if len(at) != n_features or not at or at[-1] - at[0] + 1 != len(at):
+            raise ValueError(
+                f"expected one run of {n_features} image tokens (id {self.image_token_id}), got "
+                f"{len(at)}; processor and model disagree on patch size or image size"
+            )
+        return at[0], at[-1] + 1
+
+    def token_boxes(self, width: int, height: int) -> list[Box] | None:
+        """Pixel box that each image token covers, or ``None`` where tokens have no place."""
+        return None
+
+
+def open_image(image: Image.Image | Path) -> Image.Image:
+    """Decode an image fully, as RGB.
+
+    Raises:
+        FileNotFoundError, ValueError: naming the file.
+    """
+    if isinstance(image, Image.Image):
+        return image.convert("RGB")
+    if not Path(image).is_file():
+        raise FileNotFoundError(f"{image}: expected an image file, found none")
+    try:
+        with Image.open(image) as opened:
+            return opened.convert("RGB")
+    except OSError as error:
+        raise ValueError(
+            f"{image}: expected a complete image, but decoding it failed ({error}); "
+            "restore the file from its source"
+        ) from error
+
+
+def weights_digest(folder: Path) -> str:
+    """Digest of a model directory's configuration and weights."""
+    digest = hashlib.sha256()
+    for path in sorted([*folder.glob("*.safetensors"), folder / "config.json"]):
+        digest.update(path.name.encode())
+        with open(path, "rb") as f:
+            while block := f.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()[:16]

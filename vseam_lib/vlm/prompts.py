@@ -1,0 +1,35 @@
+"""Prompt templates (paper, Table 8), with an empty role description.
+
+``paper`` is Table 8; ``as_released`` is what the released head scripts send instead. ``{image}``
+stands for the model's image token.
+"""
+
+from __future__ import annotations
+
+YES_NO = {
+    "llava": {
+        "paper": "USER: {image}\nQuestion: {question} "
+        "Please answer the question using Yes or No. ASSISTANT:",
+        "as_released": "USER: {image}\n{question} Please answer with a single word. ASSISTANT:",
+    },
+}
+OPEN = {
+    "llava": {
+        "paper": "A chat between a curious user and an artificial intelligence assistant. "
+        "USER: {image}\nQuestion: {question} Context: N/A "
+        "Answer the question using a single word or phrase. ASSISTANT:",
+    },
+}
+
+
+def template(family: str, style: str = "paper", *, open_ended: bool = False) -> str:
+    """The template of a model family.
+
+    Raises:
+        ValueError: listing the families and styles that exist.
+    """
+    table = OPEN if open_ended else YES_NO
+    if family not in table or style not in table[family]:
+        known = [f"{f}/{s}" for f, styles in table.items() for s in styles]
+        raise ValueError(f"no prompt {family}/{style}; expected one of {', '.join(known)}")
+    return table[family][style]

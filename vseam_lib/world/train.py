@@ -1,0 +1,308 @@
+"""Trains the shipped tiny LLaVA from nothing: ``python -m vseam_lib.world.train``.
+
+1. The vision tower learns, patch by patch, the class, colour, material and pose that it shows,
+   and from its class token which classes and which place the picture has.
+2. With the tower frozen, projector and decoder learn to answer: short statements and one-word
+   questions first, the paper's prompts last. The picture and the text before it are run once per
+   image and shared by all its questions (``shared_prefix``).
+
+Whole heads are dropped at random in stage 2, so that no single head becomes indispensable. The
+dropped value is zero, not the mean of the other heads: the paper's own intervention (Eq. 5) is
+never part of the training.
+
+Both stages save a checkpoint every few minutes and resume from it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import socket
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+import yaml
+from torch import Tensor, nn
+from transformers import CLIPVisionModel
+
+from vseam_lib.triples import Category
+from vseam_lib.vlm.prompts import template
+from vseam_lib.world import models, questions
+from vseam_lib.world import ontology as o
+from vseam_lib.world.glyphs import POSES
+from vseam_lib.world.pool import IGNORE, Pool, build, pixel_values
+from vseam_lib.world.shared_prefix import answer_logits
+from vseam_lib.world.ship import ship
+
+RECIPES = Path(__file__).parent / "recipes"
+WEIGHTS = Path(__file__).parent / "weights"
+CATEGORIES = list(Category)
+
+
+class Text:
+    """Turns texts into token ids and caches the pieces, which repeat a great deal."""
+
+    def __init__(self) -> None:
+        self.tok = models.tokenizer()
+        self._cache: dict[str, list[int]] = {}
+
+    def ids(self, text: str) -> list[int]:
+        if text not in self._cache:
+            ids = self.tok(text, add_special_tokens=False)["input_ids"]
+            if self.tok.unk_token_id in ids:
+                raise ValueError(f"{text!r} has a word outside the world's vocabulary")
+            self._cache[text] = ids
+        return self._cache[text]
+
+    def prefix(self, kind: str) -> list[int]:
+        """Ids before the image."""
+        head = template("llava", open_ended=kind == "open").split("{image}")[0]
+        return [self.tok.bos_token_id, *self.ids(head)]
+
+    def suffix(self, kind: str, question: str) -> list[int]:
+        """Ids after the image."""
+        if kind in ("statement", "open_short"):
+            return self.ids(question)
+        before, after = template("llava", open_ended=kind == "open").split("{image}")[1].split(
+            "{question}"
+        )
+        return self.ids(before) + self.ids(question) + self.ids(after)
+
+
+def draw_item(kind: str, scene, rng: np.random.Generator) -> tuple[str, str]:
+    """One question and its answer in the given format."""
+    if kind == "statement":
+        return questions.statement(scene, rng)
+    if kind == "open_short":
+        question, answer = questions.open_question(scene, rng)
+        return f"{question} ?", answer
+    if kind == "open":
+        return questions.open_question(scene, rng)
+    while True:
+        if rng.random() < 0.08:
+            return questions.presence_question(scene, rng)
+        asked = questions.ask(scene, CATEGORIES[int(rng.integers(7))], rng)
+        if asked:
+            return asked.text, asked.answer
+
+
+def batch(text: Text, kind: str, scenes, n: int, rng) -> tuple[Tensor, Tensor, Tensor]:
+    """Token ids ``(B*n, T)`` right-padded, last positions ``(B*n,)`` and answers ``(B*n,)``."""
+    rows, answers = [], []
+    for scene in scenes:
+        for _ in range(n):
+            question, answer = draw_item(kind, scene, rng)
+            rows.append(text.suffix(kind, question))
+            answers.append(text.ids(answer)[0])
+    last = torch.tensor([len(r) - 1 for r in rows])
+    ids = torch.full((len(rows), int(last.max()) + 1), text.tok.pad_token_id)
+    for k, row in enumerate(rows):
+        ids[k, : len(row)] = torch.tensor(row)
+    return ids, last, torch.tensor(answers)
+
+
+def average_gradients(params: list[nn.Parameter]) -> None:
+    if not dist.is_initialized():
+        return
+    flat = torch.cat([p.grad.flatten() for p in params])
+    dist.all_reduce(flat)
+    flat /= dist.get_world_size()
+    start = 0
+    for p in params:
+        p.grad.copy_(flat[start : start + p.numel()].view_as(p))
+        start += p.numel()
+
+
+def optimiser(params, lr: float) -> torch.optim.AdamW:
+    return torch.optim.AdamW(params, lr=lr, betas=(0.9, 0.98), weight_decay=0.03)
+
+
+def schedule(step: int, steps: int, lr: float) -> float:
+    """Linear warm-up over 2 %, then cosine to 2 % of the peak."""
+    warm = max(1, steps // 50)
+    if step < warm:
+        return lr * (step + 1) / warm
+    return lr * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (step - warm) / (steps - warm))))
+
+
+class Run:
+    """Where a training writes: ``log.jsonl`` and the latest checkpoint of each stage."""
+
+    def __init__(self, out: Path, rank: int) -> None:
+        self.out, self.rank, self.start = out, rank, time.time()
+        out.mkdir(parents=True, exist_ok=True)
+
+    def log(self, **row) -> None:
+        if self.rank == 0:
+            row = {"seconds": round(time.time() - self.start), **row}
+            with open(self.out / "log.jsonl", "a") as f:
+                f.write(json.dumps(row) + "\n")
+
+    def save(self, stage: str, step: int, module: nn.Module, opt: torch.optim.Optimizer) -> None:
+        if self.rank == 0:
+            part = self.out / f"{stage}.part"
+            torch.save({"step": step, "model": module.state_dict(), "opt": opt.state_dict()}, part)
+            part.replace(self.out / f"{stage}.pt")
+
+    def resume(self, stage: str, module: nn.Module, opt: torch.optim.Optimizer) -> int:
+        path = self.out / f"{stage}.pt"
+        if not path.exists():
+            return 0
+        state = torch.load(path, weights_only=True)
+        module.load_state_dict(state["model"])
+        opt.load_state_dict(state["opt"])
+        return state["step"]
+
+
+class PatchReader(nn.Module):
+    """Linear read-outs on the vision tower for stage 1."""
+
+    def __init__(self, tower: CLIPVisionModel) -> None:
+        super().__init__()
+        d = tower.config.hidden_size
+        self.tower = tower
+        sizes = [len(o.CLASSES) + 1, len(o.COLORS), len(o.MATERIALS), len(POSES)]
+        self.patch = nn.ModuleList([nn.Linear(d, n) for n in sizes])
+        self.where = nn.Linear(d, 16)
+        self.present = nn.Linear(d, len(o.CLASSES))
+        self.place = nn.Linear(d, len(o.PLACES))
+
+    def forward(self, pixels, patches, present, places) -> tuple[Tensor, list[float]]:
+        hidden = self.tower(pixel_values=pixels).last_hidden_state
+        cls, cells = hidden[:, 0], hidden[:, 1:]
+        loss, right = 0.0, []
+        for k, read in enumerate(self.patch):
+            logits = read(cells).float().flatten(0, 1)
+            target = patches[:, k].flatten()
+            loss = loss + F.cross_entropy(logits, target, ignore_index=IGNORE)
+            seen = (target > 0) if k == 0 else (target >= 0)
+            right.append((logits.argmax(-1) == target)[seen].float().mean().item())
+        row = torch.arange(64).expand(len(cells), -1)
+        where = self.where(cells).float()
+        loss = loss + 0.2 * F.cross_entropy(where[..., :8].flatten(0, 1), (row // 8).flatten())
+        loss = loss + 0.2 * F.cross_entropy(where[..., 8:].flatten(0, 1), (row % 8).flatten())
+        loss = loss + F.binary_cross_entropy_with_logits(self.present(cls).float(), present)
+        loss = loss + 0.3 * F.cross_entropy(self.place(cls).float(), places)
+        return loss, right
+
+
+def train_vision(tower, pool: Pool, recipe: dict, run: Run, rng) -> None:
+    """Stage 1."""
+    reader = PatchReader(tower).train()
+    params = list(reader.parameters())
+    opt = optimiser(params, recipe["lr"])
+    first = run.resume("vision", reader, opt)
+    for step in range(first, recipe["steps"]):
+        pick = rng.integers(len(pool.scenes), size=recipe["batch"])
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            loss, right = reader(
+                pixel_values(pool.images[pick]), pool.patches[pick], pool.present[pick],
+                pool.places[pick],
+            )  # fmt: skip
+        for p in params:
+            p.grad = torch.zeros_like(p)
+        loss.backward()
+        average_gradients(params)
+        nn.utils.clip_grad_norm_(params, 1.0)
+        opt.param_groups[0]["lr"] = schedule(step, recipe["steps"], recipe["lr"])
+        opt.step()
+        if step % 50 == 49:
+            run.log(stage="vision", step=step + 1, loss=loss.item(), right=right)
+        if step % 250 == 249 or step + 1 == recipe["steps"]:
+            run.save("vision", step + 1, reader, opt)
+    tower.eval().requires_grad_(False)
+
+
+def encode(model, images: np.ndarray, size: int = 256) -> Tensor:
+    """Vision features ``(n, 64, d)`` in bfloat16 of a whole pool."""
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        return torch.cat([
+            model.model.vision_tower(pixel_values(images[i : i + size])).last_hidden_state[:, 1:]
+            .bfloat16()
+            for i in range(0, len(images), size)
+        ])  # fmt: skip
+
+
+def train_decoder(model, pool: Pool, recipe: dict, run: Run, rng) -> None:
+    """Stage 2."""
+    text = Text()
+    features = encode(model, pool.images)
+    model.train()
+    params = [p for p in model.parameters() if p.requires_grad]
+    opt = optimiser(params, recipe["lr"])
+    first, steps = run.resume("decoder", model, opt), recipe["steps"]
+    low, high = recipe["head_dropout"]
+    shown: dict[str, list] = {}
+    kinds_rng = np.random.default_rng(first)  # the same on every process
+    for step in range(first, steps):
+        phase = next(x for x in recipe["phases"] if step / steps < x["until"])
+        kinds = [k for k in phase if k != "until"]
+        kind = str(kinds_rng.choice(kinds, p=[phase[k] for k in kinds]))
+        pick = rng.integers(len(pool.scenes), size=recipe["images"][kind])
+        scenes = [pool.scenes[i] for i in pick]
+        ids, last, answers = batch(text, kind, scenes, recipe["questions"][kind], rng)
+        drop = low + (high - low) * step / steps
+        logits = answer_logits(model, features[pick], text.prefix(kind), ids, last, drop=drop)
+        loss = F.cross_entropy(logits, answers)
+        for p in params:
+            p.grad = torch.zeros_like(p)
+        loss.backward()
+        average_gradients(params)
+        nn.utils.clip_grad_norm_(params, 1.0)
+        opt.param_groups[0]["lr"] = schedule(step, steps, recipe["lr"])
+        opt.step()
+        right = (logits.argmax(-1) == answers).float().mean().item()
+        shown.setdefault(kind, []).append((loss.item(), right))
+        if step % 25 == 24:
+            mean = {k: np.mean(v, 0).round(3).tolist() for k, v in shown.items()}
+            run.log(stage="decoder", step=step + 1, **mean)
+            shown = {}
+        if step % 100 == 99 or step + 1 == steps:
+            run.save("decoder", step + 1, model, opt)
+
+
+def work(rank: int, recipe: dict, out: Path, to: Path, port: int) -> None:
+    """One of ``processes`` workers; gradients are averaged after every step."""
+    torch.set_num_threads(1)
+    if recipe["processes"] > 1:
+        dist.init_process_group(
+            "gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=recipe["processes"]
+        )
+    run = Run(out, rank)
+    torch.manual_seed(recipe["seed"])
+    model = models.llava(**recipe["model"])
+    model.set_attn_implementation("eager")
+    torch.manual_seed(recipe["seed"] + 1 + rank)
+    rng = np.random.default_rng([recipe["seed"], rank])
+    pool = build(recipe["pool"], first=rank * recipe["pool"], seed=recipe["seed"])
+    run.log(stage="pool", scenes=len(pool.scenes))
+    train_vision(model.model.vision_tower, pool, recipe["vision"], run, rng)
+    train_decoder(model, pool, recipe["decoder"], run, rng)
+    if rank == 0:
+        metrics = ship(model.eval(), models.llava_processor(), "llava", recipe, to)
+        run.log(stage="shipped", **metrics["heldout"]["mean"])
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--recipe", default="tiny-llava", help="a recipe's name")
+    parser.add_argument("--out", type=Path, default=Path("build/training"))
+    parser.add_argument("--to", type=Path, default=WEIGHTS, help="where the weights go")
+    args = parser.parse_args()
+    recipe = yaml.safe_load((RECIPES / f"{args.recipe}.yml").read_text())
+    out = args.out / args.recipe
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    torch.multiprocessing.spawn(work, (recipe, out, args.to / args.recipe, port), nprocs=recipe["processes"])
+
+
+if __name__ == "__main__":
+    main()
