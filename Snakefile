@@ -5,7 +5,7 @@
 #   notebooks/{chapter}.py                   v
 #   profiles/{run}.yml   --- chapter ---> book/runs/{run}/{chapter}.ipynb
 #   vseam_lib/**/*.py                        |
-#   vseam_lib/world/weights/**               v
+#   vseam_lib/world/weights, paper           v
 #   book/, _config.yml, _toc.yml -- book --> build/html/index.html
 #
 # snakemake -c2                                     the book, on two cores
@@ -39,9 +39,16 @@ BOOK = shlex.quote(str(Path(sys.executable).with_name("jupyter-book")))
 # files they write: the data and the shipped weights.
 CODE = {str(path) for path in Path("vseam_lib").rglob("*.py")}
 WORLD_CODE = {path for path in CODE if path.startswith("vseam_lib/world/")}
-TRAINING = {f"vseam_lib/world/{name}.py" for name in ("models", "pool", "shared_prefix", "train")}
+TRAINING = {
+    f"vseam_lib/world/{name}.py" for name in ("models", "pool", "shared_prefix", "ship", "train")
+}
 LIBRARY = sorted(CODE - WORLD_CODE - {"vseam_lib/bench.py"})
-WEIGHTS = sorted(str(p) for p in Path("vseam_lib/world/weights").rglob("*") if p.is_file())
+SHIPPED = sorted(
+    str(path)
+    for folder, kind in (("world/weights", "*"), ("paper", "*.csv"), ("paper", "*.yml"))
+    for path in Path("vseam_lib", folder).rglob(kind)
+    if path.is_file()
+)
 
 # Chapters that read what an earlier chapter of the same run left in the store. They would compute
 # it themselves, so the earlier one is waited for, and its being newer is no reason to run again.
@@ -118,7 +125,7 @@ rule chapter:
         data=world_data,
         earlier=earlier,
         library=LIBRARY,
-        weights=WEIGHTS,
+        shipped=SHIPPED,
     output:
         "book/runs/{run}/{chapter}.ipynb",
     wildcard_constraints:

@@ -86,10 +86,12 @@ def card(
 
     Every value is escaped, so that none can end the table or start markup or mathematics.
     """
+    shown = {name: values.get(name, parameter.default) for name, parameter in known.items()}
     rows = "".join(
         f"<tr><th scope='row'><code>{escape(name)}</code></th>"
-        f"<td><code>{escape(repr(values.get(name, parameter.default)))}</code></td>"
-        f"<td>{'set' if name in values else 'default'}</td><td>{escape(parameter.help)}</td></tr>"
+        f"<td><code>{escape(repr(shown[name]))}</code></td>"
+        f"<td>{'default' if shown[name] == parameter.default else 'set'}</td>"
+        f"<td>{escape(parameter.help)}</td></tr>"
         for name, parameter in known.items()
     )
     return (

@@ -210,7 +210,8 @@ def sample(triples: Iterable[VQATriple], n: int | None, seed: int) -> list[VQATr
 
     Size comes before balance: when one answer runs out, the other fills up. A category with
     fewer than ``n`` triples is returned whole, so that one ``n`` serves all categories; see
-    :func:`table1` for what was drawn. A smaller ``n`` draws a subset of a larger one.
+    :func:`table1` for what was drawn. A smaller ``n`` draws a subset of a larger one. Categories
+    prefer the same images, because questions about one image are cheaper together.
 
     Args:
         triples: in any order; the order does not matter.
@@ -227,7 +228,7 @@ def sample(triples: Iterable[VQATriple], n: int | None, seed: int) -> list[VQATr
         raise ValueError(f"expected n of at least 1, or None for all, got {n}")
     drawn = []
     for group in by_category(check_unique(triples)).values():
-        shuffled = sorted(group, key=lambda t: (_draw(seed, t.id), t.id))
+        shuffled = sorted(group, key=lambda t: (_draw(seed, t.image_id), t.id))
         seen: Counter[str] = Counter()
         turns = []
         for triple in shuffled:

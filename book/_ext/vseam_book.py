@@ -14,6 +14,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+from enum import Enum
 from pathlib import Path
 
 from sphinx.application import Sphinx
@@ -100,6 +101,20 @@ def list_named_returns(
     lines[start : start + 1] = [":returns:", ""]
 
 
+def short_enum_signature(
+    app: Sphinx, what: str, name: str, obj: object, options: object, args: str, returns: str
+) -> tuple[str, str] | None:
+    """Show an enumeration without the constructor that Python gives it."""
+    return ("", "") if isinstance(obj, type) and issubclass(obj, Enum) else None
+
+
+def skip_bare_field(
+    app: Sphinx, what: str, name: str, obj: object, skip: bool, options: object
+) -> bool | None:
+    """Leave out the fields of named tuples, which the class describes."""
+    return True if (getattr(obj, "__doc__", None) or "").startswith("Alias for field") else None
+
+
 def copy_mathjax(app: Sphinx, error: Exception | None) -> None:
     """Put the one MathJax bundle that the pages load, and its fonts, into the output."""
     if error or app.builder.format != "html":
@@ -121,5 +136,7 @@ def setup(app: Sphinx) -> dict[str, object]:
     app.connect("config-inited", choose_run, priority=100)
     app.connect("source-read", read_source)
     app.connect("autodoc-process-docstring", list_named_returns, priority=100)
+    app.connect("autodoc-process-signature", short_enum_signature)
+    app.connect("autodoc-skip-member", skip_bare_field)
     app.connect("build-finished", copy_mathjax)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

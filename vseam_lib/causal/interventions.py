@@ -40,7 +40,7 @@ class HeadEdits:
     def none(cls, n_layers: int, n_heads: int, variants: int = 1) -> HeadEdits:
         """Variants that change nothing."""
         shape = (variants, n_layers, n_heads)
-        return cls(torch.ones(shape), torch.zeros(shape))
+        return cls(torch.ones(shape, dtype=torch.float64), torch.zeros(shape, dtype=torch.float64))
 
     @classmethod
     def mask(
@@ -98,19 +98,23 @@ class HeadEdits:
         return next((k for k in range(n) if self.touched(k)), n)
 
     def apply(self, layer: int, z: Tensor) -> Tensor:
-        """Edit concatenated head outputs ``(V * rows, T, n_heads * d_head)`` of a layer.
+        """Edit the concatenated head outputs of a layer.
 
-        Rows are grouped by variant: all rows of variant 0 first.
+        Args:
+            z: ``(V or 1, S, n_heads * d_head)``; a single row is edited in ``V`` ways.
+
+        Returns:
+            ``(V, S, n_heads * d_head)``.
         """
-        V, H = self.scale.shape[0], self.scale.shape[2]
-        a = z.unflatten(-1, (H, -1)).unflatten(0, (V, -1))  # (V, rows, T, H, d_head)
-        scale = self.scale[:, layer].to(z.device, z.dtype)[:, None, None, :, None]
-        mix = self.mix[:, layer].to(z.device, z.dtype)[:, None, None, :, None]
+        H = self.scale.shape[2]
+        a = z.unflatten(-1, (H, -1))  # (V or 1, S, H, d_head)
+        scale = self.scale[:, layer].to(z.device, z.dtype)[:, None, :, None]
+        mix = self.mix[:, layer].to(z.device, z.dtype)[:, None, :, None]
         edited = a * scale
         if bool((self.mix[:, layer] != 0).any()):
             others = (a.sum(-2, keepdim=True) - a) / (H - 1)  # mean of the other heads, Eq. 5
             edited = edited + mix * others
-        return edited.flatten(0, 1).flatten(-2)
+        return edited.flatten(-2)
 
 
 def _check(head: Head, n_layers: int, n_heads: int) -> None:

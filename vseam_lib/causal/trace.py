@@ -1,109 +1,78 @@
 """Record a clean run once, then replay its suffix with interventions.
 
-1. Run the shared prefix (text before the image, and the image) once and keep its keys and
-   values; run all questions about the image as one batch on top of it. Remember the arguments
-   of every decoder layer.
-2. An edit whose first changed layer is ``l`` leaves the layers below alone: start from their
-   stored output. Variants form a batch: first their prefixes, then their questions on the
-   edited prefixes' keys and values.
+1. Pack an image and all questions about it into one sequence (:class:`~vseam_lib.vlm.adapter.Group`)
+   and run it once, remembering the input and the arguments of every decoder layer.
+2. An edit whose first changed layer is ``l`` leaves the layers below alone: start from the stored
+   input of layer ``l``. Its attention is the same for all variants and runs once; the edited head
+   outputs differ, and from there on the variants form a batch.
 3. Read the logits at each question's last token.
 
-Exact: equal to one plain hooked forward per variant, to float tolerance.
+Exact: equal to one plain hooked forward per variant and question, to float tolerance.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
 
 from vseam_lib.causal.interventions import HeadEdits
 from vseam_lib.vlm.adapter import Adapter, Group
 
 
-@dataclass
-class Pass:
-    """One recorded pass through the decoder: each layer's input and keyword arguments."""
-
-    inputs: list[Tensor] = field(default_factory=list)
-    kwargs: list[dict] = field(default_factory=list)
-
-
-@dataclass
+@dataclass(frozen=True)
 class Recording:
-    """A clean run on a :class:`~vseam_lib.vlm.adapter.Group`.
+    """A clean run on a group.
 
     Attributes:
-        prefix, questions: the two passes; ``prefix`` is ``None`` where nothing is shared.
-        logits: ``(Q, vocab)`` float32 at each question's last token.
+        inputs: each decoder layer's input, ``(1, S, d_model)``.
+        kwargs: each decoder layer's keyword arguments.
+        logits: ``(Q, vocab)``, at least float32, at each question's last token.
     """
 
     group: Group
-    prefix: Pass | None
-    questions: Pass
+    inputs: list[Tensor]
+    kwargs: list[dict]
     logits: Tensor
-
-
-@contextmanager
-def _recorded(adapter: Adapter) -> Iterator[Pass]:
-    """Collect what every decoder layer is called with."""
-    seen = Pass()
-
-    def hook(module, args, kwargs):
-        kwargs = {k: v for k, v in kwargs.items() if k != "past_key_values"}
-        seen.inputs.append(args[0] if args else kwargs.pop("hidden_states"))
-        seen.kwargs.append({k: _one_row(v) for k, v in kwargs.items()})
-
-    hooks = [x.register_forward_pre_hook(hook, with_kwargs=True) for x in adapter.layers]
-    try:
-        yield seen
-    finally:
-        for h in hooks:
-            h.remove()
-    if len(seen.inputs) != adapter.n_layers:
-        raise RuntimeError(
-            f"expected one call of each of {adapter.n_layers} decoder layers, saw "
-            f"{len(seen.inputs)}; this model's layers cannot be recorded and replayed"
-        )
-
-
-def _one_row(value):
-    """Masks and positions are the same for every row of a group: keep one, which broadcasts."""
-    if isinstance(value, Tensor) and value.dim() > 1:
-        return value[:1]
-    if isinstance(value, tuple):
-        return tuple(_one_row(v) for v in value)
-    return value
 
 
 @torch.no_grad()
 def record(adapter: Adapter, group: Group) -> Recording:
-    """Run the model on a group, unedited."""
-    cache = DynamicCache(config=adapter.text_config)
-    before = None
-    if group.prefix.shape[1]:
-        with _recorded(adapter) as before:
-            adapter.decoder(inputs_embeds=group.prefix, past_key_values=cache, use_cache=True)
-        cache.batch_repeat_interleave(len(group.questions))
-    with _recorded(adapter) as after:
-        adapter.decoder(inputs_embeds=group.questions, past_key_values=cache, use_cache=True)
-    last = adapter.layers[-1]
-    cache = DynamicCache(config=adapter.text_config)
-    if before is not None:
-        last(before.inputs[-1], past_key_values=cache, **before.kwargs[-1])
-        cache.batch_repeat_interleave(len(group.questions))
-    hidden = last(after.inputs[-1], past_key_values=cache, **after.kwargs[-1])
-    return Recording(group, before, after, _read(adapter, group, hidden))
+    """Run the model on a group, unedited.
 
+    Raises:
+        RuntimeError: if the decoder does not call each of its layers once, so that a recording
+            could not be replayed.
+    """
+    inputs: list[Tensor] = []
+    kwargs: list[dict] = []
 
-def _read(adapter: Adapter, group: Group, hidden: Tensor) -> Tensor:
-    """Logits at the last token of every row; rows are ``variants x Q``."""
-    at = group.last.repeat(len(hidden) // len(group.last))
-    return adapter.unembed(hidden[torch.arange(len(hidden), device=hidden.device), at])
+    def hook(module, args, given):
+        given = dict(given)
+        inputs.append(args[0] if args else given.pop("hidden_states"))
+        kwargs.append(given)
+
+    hooks = [x.register_forward_pre_hook(hook, with_kwargs=True) for x in adapter.layers]
+    try:
+        out = adapter.decoder(
+            inputs_embeds=group.embeds,
+            attention_mask=group.mask(),
+            position_ids=group.positions(),
+            use_cache=False,
+        )
+    finally:
+        for h in hooks:
+            h.remove()
+    if len(inputs) != adapter.n_layers:
+        raise RuntimeError(
+            f"expected one call of each of {adapter.n_layers} decoder layers, saw {len(inputs)}; "
+            "this model's layers cannot be recorded and replayed"
+        )
+    final = out.last_hidden_state[:, group.last]  # normalised by the decoder
+    return Recording(group, inputs, kwargs, adapter.logits(final)[0])
 
 
 @torch.no_grad()
@@ -114,39 +83,26 @@ def replay(
 
     Args:
         edits: ``V`` variants.
-        rows: token rows per batch; bounds the memory of a replay.
+        rows: tokens per batch over all its variants; bounds the memory of a replay.
 
     Returns:
-        ``(V, Q, vocab)`` float32.
+        ``(V, Q, vocab)``, at least float32.
     """
-    group = recording.group
-    per_variant = group.prefix.shape[1] + group.questions.shape[0] * group.questions.shape[1]
-    step = max(1, rows // per_variant)
+    step = max(1, rows // recording.group.embeds.shape[1])
     return torch.cat(
         [_replay(adapter, recording, edits[i : i + step]) for i in range(0, len(edits), step)]
     )
 
 
 def _replay(adapter: Adapter, recording: Recording, edits: HeadEdits) -> Tensor:
-    V, Q = len(edits), len(recording.group.questions)
     first = edits.first_layer()
     if first == adapter.n_layers:
-        return recording.logits.expand(V, -1, -1)
-    cache = DynamicCache(config=adapter.text_config)
+        return recording.logits.expand(len(edits), -1, -1)
+    hidden = recording.inputs[first]  # one row; the edit of layer `first` makes it V rows
     with _edited(adapter, edits):
-        if recording.prefix is not None:
-            _suffix(adapter, recording.prefix, first, V, cache)
-            cache.batch_repeat_interleave(Q)
-        hidden = _suffix(adapter, recording.questions, first, V, cache)
-    return _read(adapter, recording.group, hidden).unflatten(0, (V, Q))
-
-
-def _suffix(adapter: Adapter, run: Pass, first: int, V: int, cache: DynamicCache) -> Tensor:
-    """Layers ``first``, ... of a recorded pass, for ``V`` variants at once."""
-    hidden = run.inputs[first].repeat(V, 1, 1)
-    for layer, kwargs in zip(adapter.layers[first:], run.kwargs[first:], strict=True):
-        hidden = layer(hidden, past_key_values=cache, **kwargs)
-    return hidden
+        for layer, kwargs in zip(adapter.layers[first:], recording.kwargs[first:], strict=True):
+            hidden = layer(hidden, **kwargs)  # (V, S, d_model)
+    return adapter.logits(adapter.decoder.norm(hidden[:, recording.group.last]))
 
 
 @contextmanager

@@ -1,8 +1,8 @@
 """What the causal engine needs to know of a model, asked of the transformers API.
 
 An :class:`Adapter` finds decoder, layers, heads and image tokens by API rather than by module
-path, checks that they are what it takes them for, and encodes questions about one image into a
-:class:`Group`: the image prefix once, then one row per question. A new model family subclasses
+path, checks that they are what it takes them for, and packs questions about one image into a
+:class:`Group`. A new model family subclasses
 it and overrides what differs (see :mod:`vseam_lib.vlm.llava`).
 """
 
@@ -36,20 +36,37 @@ class Head(NamedTuple):
 
 
 class Group(NamedTuple):
-    """Questions about one image, encoded.
+    """Questions about one image, packed into one sequence.
+
+    The text before the image and the image come once; every question follows, seeing them and
+    itself but no other question.
 
     Attributes:
-        prefix: ``(1, P, d_model)`` embeddings that all questions share: text before the image,
-            the image, nothing after it. ``P`` is 0 for a family that cannot share.
-        questions: ``(Q, T, d_model)`` embeddings of the rest, right-padded.
-        last: ``(Q,)`` index in ``T`` of each row's last token, where the answer is read.
-        gold: ``(Q,)`` token id of each row's right answer.
+        embeds: ``(1, S, d_model)`` input embeddings.
+        segments: ``(S,)`` 0 for the shared part, ``i`` for the i-th question, counted from 1.
+        last: ``(Q,)`` position in ``S`` of each question's last token, where the answer is read.
+        gold: ``(Q,)`` token id of each question's right answer.
     """
 
-    prefix: Tensor
-    questions: Tensor
+    embeds: Tensor
+    segments: Tensor
     last: Tensor
     gold: Tensor
+
+    def positions(self) -> Tensor:
+        """Position ids ``(1, S)``: every question continues the shared part."""
+        sizes = torch.bincount(self.segments)
+        runs = [torch.arange(int(n)) for n in sizes]
+        after = [runs[0], *(int(sizes[0]) + r for r in runs[1:])]
+        return torch.cat(after)[None].to(self.embeds.device)
+
+    def mask(self) -> Tensor:
+        """Additive attention mask ``(1, 1, S, S)``."""
+        one, two = self.segments[:, None], self.segments[None, :]
+        seen = ((two == 0) | (one == two)).tril()
+        low = torch.finfo(self.embeds.dtype).min
+        blocked = torch.zeros(seen.shape, dtype=self.embeds.dtype).masked_fill(~seen, low)
+        return blocked[None, None].to(self.embeds.device)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +85,7 @@ class Adapter:
     prompt: str = "paper"
 
     family: ClassVar[str] = ""
-    shares_prefix: ClassVar[bool] = True  # is the text before and in the image question-free?
+    shares_image: ClassVar[bool] = True  # does the image reach the decoder without the question?
 
     def __post_init__(self) -> None:
         template(self.family, self.prompt)
@@ -124,9 +141,10 @@ class Adapter:
     def device(self) -> torch.device:
         return self.model.device
 
-    def unembed(self, hidden: Tensor) -> Tensor:
-        """Final norm and output embedding: ``(..., d_model)`` to float32 logits."""
-        return self.model.get_output_embeddings()(self.decoder.norm(hidden)).float()
+    def logits(self, normed: Tensor) -> Tensor:
+        """Output embedding of normalised states: ``(..., d_model)`` to at least float32."""
+        logits = self.model.get_output_embeddings()(normed)
+        return logits if logits.dtype == torch.float64 else logits.float()
 
     def text(self, question: str) -> str:
         """The full prompt of a question."""
@@ -160,7 +178,9 @@ class Adapter:
             )
         return rest[0]
 
-    def encode(self, image: Image.Image | Path, questions: Sequence[str], gold: Sequence[str]) -> Group:
+    def encode(
+        self, image: Image.Image | Path, questions: Sequence[str], gold: Sequence[str]
+    ) -> Group:
         """Encode questions about one image; the vision tower runs once.
 
         Args:
@@ -189,15 +209,15 @@ class Adapter:
         for question in questions[1:]:
             rows.append(rows[0][:end] + tail(question))
         rest = [row[end:] for row in rows]
-        last = torch.tensor([len(r) - 1 for r in rest])
-        pad = torch.zeros(len(rest), int(last.max()) + 1, dtype=torch.long)
-        for k, row in enumerate(rest):
-            pad[k, : len(row)] = torch.tensor(row)
         embed = self.model.get_input_embeddings()
         head = embed(torch.tensor(rows[0][:start], device=self.device, dtype=torch.long))
-        prefix = torch.cat([head, features.to(head.dtype)])[None]
+        text = embed(torch.tensor(sum(rest, []), device=self.device))
+        embeds = torch.cat([head, features.to(head.dtype), text])[None]
+        lengths = torch.tensor([end, *map(len, rest)])
+        segments = torch.arange(len(lengths)).repeat_interleave(lengths)
+        last = lengths.cumsum(0)[1:] - 1
         ids = torch.tensor([self.answer_id(a) for a in gold])
-        return Group(prefix, embed(pad.to(self.device)), last.to(self.device), ids.to(self.device))
+        return Group(embeds, segments, last.to(self.device), ids.to(self.device))
 
     def _image_tail(self, question: str) -> list[int]:
         """Token ids of the prompt after the image."""
@@ -247,7 +267,7 @@ def open_image(image: Image.Image | Path) -> Image.Image:
     try:
         with Image.open(image) as opened:
             return opened.convert("RGB")
-    except OSError as error:
+    except (OSError, SyntaxError, ValueError) as error:  # PNG raises SyntaxError
         raise ValueError(
             f"{image}: expected a complete image, but decoding it failed ({error}); "
             "restore the file from its source"

@@ -66,6 +66,12 @@ def question(qid: str, seed: int = 0) -> tuple[Scene, Question]:
     raise KeyError(f"no question {qid!r} in the embedded world; expected an id from its export")
 
 
+def is_embedded(root: Path | str) -> bool:
+    """Was this directory written by :func:`export`?"""
+    about = Path(root) / "README.json"
+    return about.is_file() and "embedded world" in about.read_text()
+
+
 def scene_graph(scene: Scene, owner: np.ndarray) -> dict:
     """The scene in GQA's scene-graph schema; hidden objects are left out."""
     shown = [k for k in range(len(scene.objects)) if (owner == k).any()]
@@ -151,7 +157,7 @@ def export(out: Path, seed: int = 0, scenes: dict[str, int] | None = None) -> No
                 per[q.category] = per.get(q.category, 0) + 1
         (root / f"{split}_balanced_questions.json").write_text(json.dumps(records))
         (root / f"{split}_sceneGraphs.json").write_text(json.dumps(graphs))
-    about = {"seed": seed, "scenes": scenes, "questions": counts}
+    about = {"what": "the embedded world", "seed": seed, "scenes": scenes, "questions": counts}
     (root / "README.json").write_text(json.dumps(about, indent=1))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from tokenizers import Tokenizer, pre_tokenizers, processors
 from tokenizers.models import WordLevel
 from transformers import (
@@ -54,7 +55,12 @@ def vision_config(layers: int = 4, width: int = 128, heads: int = 4) -> CLIPVisi
 
 
 def llava(layers: int, heads: int, d_head: int, d_mlp: int) -> LlavaForConditionalGeneration:
-    """An untrained LLaVA over the world's vocabulary."""
+    """An untrained LLaVA over the world's vocabulary.
+
+    Query and key projections start equal, so that a token attends to what resembles it. With
+    words and patches aligned, a word then finds the patches that show it from the first step,
+    which small decoders otherwise take thousands of steps to discover.
+    """
     tok = tokenizer()
     text = LlamaConfig(
         vocab_size=len(tok),
@@ -68,6 +74,7 @@ def llava(layers: int, heads: int, d_head: int, d_mlp: int) -> LlavaForCondition
         eos_token_id=tok.eos_token_id,
         pad_token_id=tok.pad_token_id,
         tie_word_embeddings=False,
+        rope_parameters={"rope_type": "default", "rope_theta": 5e5},
     )
     config = LlavaConfig(
         vision_config=vision_config(),
@@ -77,7 +84,13 @@ def llava(layers: int, heads: int, d_head: int, d_mlp: int) -> LlavaForCondition
         vision_feature_select_strategy="default",
         image_seq_length=(SIZE // PATCH) ** 2,
     )
-    return LlavaForConditionalGeneration(config)
+    model = LlavaForConditionalGeneration(config)
+    with torch.no_grad():
+        for layer in model.model.language_model.layers:
+            attention = layer.self_attn
+            attention.q_proj.weight.normal_(std=0.07)
+            attention.k_proj.weight.copy_(attention.q_proj.weight)
+    return model
 
 
 def llava_processor() -> LlavaProcessor:

@@ -9,14 +9,14 @@ and thereby the right answer. :func:`open_question` poses COCO-QA-style one-word
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from vseam_lib.triples import Category
 from vseam_lib.world import ontology as o
-from vseam_lib.world.scene import Scene
+from vseam_lib.world.scene import SIZE, Scene
 
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six")
 
@@ -209,51 +209,63 @@ def presence_question(scene: Scene, rng: np.random.Generator) -> tuple[str, str]
     return f"Is there a {name} in the image?", "Yes" if yes else "No"
 
 
-def statement(scene: Scene, rng: np.random.Generator) -> tuple[str, str]:
+STATEMENTS = ("exist", "color", "material", "action", "side", "relation")
+
+
+def statement(
+    scene: Scene, rng: np.random.Generator, shares: Sequence[float] | None = None
+) -> tuple[str, str]:
     """A terse statement to match with the picture, such as ``dog red ?``, and its verdict.
 
     Used in training only: many short verdicts per picture give the decoder a signal long before
     full questions do.
+
+    Args:
+        shares: how often each of :data:`STATEMENTS` is drawn; equally often by default. A kind
+            that the scene has no occasion for gives way to another draw.
     """
-    yes = bool(rng.random() < 0.5)
+    while True:
+        kind = str(rng.choice(STATEMENTS, p=shares))
+        said = _statement(scene, kind, bool(rng.random() < 0.5), rng)
+        if said:
+            return said
+
+
+def _statement(scene: Scene, kind: str, yes: bool, rng) -> tuple[str, str] | None:
     verdict = "Yes" if yes else "No"
-    kind = rng.random()
     k = int(rng.integers(len(scene.objects)))
     obj = scene.objects[k]
-    if kind < 0.18:
-        x, y = scene.centre(k)
-        side = "left" if x < 48 else "right"
-        level = "above" if y < 48 else "below"
-        truth = side if rng.random() < 0.5 else level
-        false = {"left": "right", "right": "left", "above": "below", "below": "above"}[truth]
-        return f"{obj.name} {truth if yes else false} ?", verdict
-    if kind < 0.48:
-        pairs = [
-            (a, b, scene.relation(a, b))
-            for a in range(len(scene.objects))
-            for b in range(len(scene.objects))
-            if a != b
-        ]
-        pairs = [p for p in pairs if p[2]]
-        if pairs:
-            a, b, truth = _pick(rng, pairs)
-            said = truth if yes else o.OPPOSITE[truth]
-            return f"{scene.objects[a].name} {said} {scene.objects[b].name} ?", verdict
-    if kind < 0.66 and obj.material:
+    if kind == "exist":
+        rivals = [m for m in o.GROUPS[o.GROUP_OF[obj.name]] if not scene.has(m)]
+        if not yes and not rivals:
+            return None
+        return f"{obj.name if yes else _pick(rng, rivals)} ?", verdict
+    if kind == "color":
+        said = obj.color if yes else _pick(rng, _others(o.COLORS, obj.color))
+        return None if obj.name in o.PEOPLE else (f"{obj.name} {said} ?", verdict)
+    if kind == "material":
         said = obj.material if yes else _pick(rng, _others(o.MATERIALS, obj.material))
-        return f"{obj.name} {said} ?", verdict
-    if kind < 0.78 and scene.action:
+        return (f"{obj.name} {said} ?", verdict) if obj.material else None
+    if kind == "action":
+        if scene.action is None:
+            return None
         act = scene.action
         one, two = scene.objects[act.subject].name, scene.objects[act.object].name
         said = act.name if yes else _pick(rng, _others(o.ACTIONS_ON[two], act.name))
         return f"{one} {said} {two} ?", verdict
-    if kind < 0.9 and obj.name not in o.PEOPLE:
-        said = obj.color if yes else _pick(rng, _others(o.COLORS, obj.color))
-        return f"{obj.name} {said} ?", verdict
-    rivals = [m for m in o.GROUPS[o.GROUP_OF[obj.name]] if not scene.has(m)]
-    if rivals and not yes:
-        return f"{_pick(rng, rivals)} ?", "No"
-    return f"{obj.name} ?", "Yes"
+    if kind == "side":
+        x, y = scene.centre(k)
+        pairs = (("left", "right") if x < SIZE / 2 else ("right", "left")), (
+            ("above", "below") if y < SIZE / 2 else ("below", "above")
+        )
+        true, false = _pick(rng, pairs)
+        return f"{obj.name} {true if yes else false} ?", verdict
+    pairs = [(j, r) for j in range(len(scene.objects)) if j != k and (r := scene.relation(k, j))]
+    if not pairs:
+        return None
+    j, true = _pick(rng, pairs)
+    said = true if yes else o.OPPOSITE[true]
+    return f"{obj.name} {said} {scene.objects[j].name} ?", verdict
 
 
 def vocabulary() -> Iterator[str]:

@@ -2,15 +2,17 @@
 
 1. The vision tower learns, patch by patch, the class, colour, material and pose that it shows,
    and from its class token which classes and which place the picture has.
-2. With the tower frozen, projector and decoder learn to answer: short statements and one-word
-   questions first, the paper's prompts last. The picture and the text before it are run once per
+2. With the tower frozen, projector and word embeddings are aligned: a patch resembles the words
+   for what it shows.
+3. Projector and decoder learn to answer: short statements and one-word questions first, the
+   paper's prompts last. The picture and the text before it are run once per
    image and shared by all its questions (``shared_prefix``).
 
-Whole heads are dropped at random in stage 2, so that no single head becomes indispensable. The
+Whole heads are dropped at random in stage 3, so that no single head becomes indispensable. The
 dropped value is zero, not the mean of the other heads: the paper's own intervention (Eq. 5) is
 never part of the training.
 
-Both stages save a checkpoint every few minutes and resume from it.
+Stages 1 and 3 save a checkpoint every few minutes and resume from it.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import json
 import math
 import socket
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -74,10 +77,12 @@ class Text:
         return self.ids(before) + self.ids(question) + self.ids(after)
 
 
-def draw_item(kind: str, scene, rng: np.random.Generator) -> tuple[str, str]:
-    """One question and its answer in the given format."""
+def draw_item(
+    kind: str, scene, rng: np.random.Generator, shares: Sequence[float] | None = None
+) -> tuple[str, str]:
+    """One question and its answer in the given format; ``shares`` of the kinds of statements."""
     if kind == "statement":
-        return questions.statement(scene, rng)
+        return questions.statement(scene, rng, shares)
     if kind == "open_short":
         question, answer = questions.open_question(scene, rng)
         return f"{question} ?", answer
@@ -91,12 +96,14 @@ def draw_item(kind: str, scene, rng: np.random.Generator) -> tuple[str, str]:
             return asked.text, asked.answer
 
 
-def batch(text: Text, kind: str, scenes, n: int, rng) -> tuple[Tensor, Tensor, Tensor]:
+def batch(
+    text: Text, kind: str, scenes, n: int, rng, shares: Sequence[float] | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     """Token ids ``(B*n, T)`` right-padded, last positions ``(B*n,)`` and answers ``(B*n,)``."""
     rows, answers = [], []
     for scene in scenes:
         for _ in range(n):
-            question, answer = draw_item(kind, scene, rng)
+            question, answer = draw_item(kind, scene, rng, shares)
             rows.append(text.suffix(kind, question))
             answers.append(text.ids(answer)[0])
     last = torch.tensor([len(r) - 1 for r in rows])
@@ -228,27 +235,81 @@ def encode(model, images: np.ndarray, size: int = 256) -> Tensor:
         ])  # fmt: skip
 
 
-def train_decoder(model, pool: Pool, recipe: dict, run: Run, rng) -> None:
-    """Stage 2."""
-    text = Text()
-    features = encode(model, pool.images)
+def words_of_patches(pool: Pool, text: Text) -> Tensor:
+    """Token ids of the words for class, colour and material of every patch, ``(n, 64, 3)``."""
+    tables = []
+    for names in (("", *o.CLASSES), tuple(o.COLORS), o.MATERIALS):
+        tables.append(torch.tensor([text.ids(w)[0] if w else IGNORE for w in names]))
+    ids = [
+        torch.where(labels >= 0, table[labels.clamp(min=0)], IGNORE)
+        for labels, table in zip(pool.patches[:, :3].unbind(1), tables, strict=True)
+    ]
+    return torch.stack(ids, -1)
+
+
+def alignment(model, features: Tensor, words: Tensor) -> Tensor:
+    """Feature alignment, LLaVA's first stage patch by patch: a projected patch resembles the
+    embeddings of the words for what it shows.
+
+    Args:
+        features: ``(B, 64, d_vision)``.
+        words: ``(B, 64, 3)`` token ids, -100 where there is no word.
+    """
+    image = model.model.multi_modal_projector(features.float())
+    table = model.model.language_model.embed_tokens.weight
+    d = table.shape[1]
+    logits = F.rms_norm(image, (d,)) @ F.rms_norm(table, (d,)).T / d**0.5
+    log_p = logits.log_softmax(-1)
+    said = words >= 0
+    picked = log_p.gather(-1, words.clamp(min=0))
+    return -(picked * said).sum() / said.sum()
+
+
+def train_alignment(model, pool: Pool, features: Tensor, text: Text, recipe: dict, run: Run, rng):
+    """Stage 2: projector and word embeddings, by :func:`alignment` alone."""
+    words = words_of_patches(pool, text)
+    params = [*model.model.multi_modal_projector.parameters()]
+    params.append(model.model.language_model.embed_tokens.weight)
+    opt = optimiser(params, recipe["lr"])
+    for step in range(recipe["steps"]):
+        pick = rng.integers(len(pool.scenes), size=recipe["batch"])
+        loss = alignment(model, features[pick], words[pick])
+        for p in params:
+            p.grad = torch.zeros_like(p)
+        loss.backward()
+        average_gradients(params)
+        opt.param_groups[0]["lr"] = schedule(step, recipe["steps"], recipe["lr"])
+        opt.step()
+        if step % 50 == 49:
+            run.log(stage="alignment", step=step + 1, loss=loss.item())
+
+
+def train_decoder(
+    model, pool: Pool, features: Tensor, text: Text, recipe: dict, run: Run, rng
+) -> None:
+    """Stage 3."""
     model.train()
     params = [p for p in model.parameters() if p.requires_grad]
     opt = optimiser(params, recipe["lr"])
     first, steps = run.resume("decoder", model, opt), recipe["steps"]
     low, high = recipe["head_dropout"]
+    word_ids = words_of_patches(pool, text)
     shown: dict[str, list] = {}
     kinds_rng = np.random.default_rng(first)  # the same on every process
     for step in range(first, steps):
         phase = next(x for x in recipe["phases"] if step / steps < x["until"])
-        kinds = [k for k in phase if k != "until"]
-        kind = str(kinds_rng.choice(kinds, p=[phase[k] for k in kinds]))
+        kinds = list(phase["formats"])
+        kind = str(kinds_rng.choice(kinds, p=list(phase["formats"].values())))
         pick = rng.integers(len(pool.scenes), size=recipe["images"][kind])
         scenes = [pool.scenes[i] for i in pick]
-        ids, last, answers = batch(text, kind, scenes, recipe["questions"][kind], rng)
+        ids, last, answers = batch(
+            text, kind, scenes, recipe["questions"][kind], rng, phase["statements"]
+        )
         drop = low + (high - low) * step / steps
         logits = answer_logits(model, features[pick], text.prefix(kind), ids, last, drop=drop)
         loss = F.cross_entropy(logits, answers)
+        aligned = alignment(model, features[pick], word_ids[pick])
+        loss = loss + recipe["alignment"] * aligned
         for p in params:
             p.grad = torch.zeros_like(p)
         loss.backward()
@@ -257,7 +318,7 @@ def train_decoder(model, pool: Pool, recipe: dict, run: Run, rng) -> None:
         opt.param_groups[0]["lr"] = schedule(step, steps, recipe["lr"])
         opt.step()
         right = (logits.argmax(-1) == answers).float().mean().item()
-        shown.setdefault(kind, []).append((loss.item(), right))
+        shown.setdefault(kind, []).append((loss.item(), right, aligned.item()))
         if step % 25 == 24:
             mean = {k: np.mean(v, 0).round(3).tolist() for k, v in shown.items()}
             run.log(stage="decoder", step=step + 1, **mean)
@@ -282,7 +343,11 @@ def work(rank: int, recipe: dict, out: Path, to: Path, port: int) -> None:
     pool = build(recipe["pool"], first=rank * recipe["pool"], seed=recipe["seed"])
     run.log(stage="pool", scenes=len(pool.scenes))
     train_vision(model.model.vision_tower, pool, recipe["vision"], run, rng)
-    train_decoder(model, pool, recipe["decoder"], run, rng)
+    text = Text()
+    features = encode(model, pool.images)
+    if not (out / "decoder.pt").exists():
+        train_alignment(model, pool, features, text, recipe["alignment"], run, rng)
+    train_decoder(model, pool, features, text, recipe["decoder"], run, rng)
     if rank == 0:
         metrics = ship(model.eval(), models.llava_processor(), "llava", recipe, to)
         run.log(stage="shipped", **metrics["heldout"]["mean"])

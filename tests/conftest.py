@@ -1,0 +1,130 @@
+"""What several tests share: a tiny untrained LLaVA, a small world, and the plain twin."""
+
+from itertools import groupby
+
+import pytest
+import torch
+from PIL import Image
+
+from vseam_lib.sources.gqa import read_gqa
+from vseam_lib.vlm.llava import LlavaAdapter
+from vseam_lib.world.export import export
+from vseam_lib.world.models import llava, llava_processor, tokenizer
+
+
+def tiny_llava(dtype):
+    """Untrained, with larger weights than at initialisation, so that every head matters."""
+    torch.manual_seed(0)
+    model = llava(layers=3, heads=4, d_head=8, d_mlp=48).eval().requires_grad_(False)
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.dim() > 1:
+                weight.mul_(3)
+        answers = tokenizer().convert_tokens_to_ids(["Yes", "No"])
+        model.get_output_embeddings().weight[answers] *= 20  # answers that are right and wrong
+    return model.to(dtype)
+
+
+@pytest.fixture(scope="session")
+def adapter():
+    """In float64, for what is promised exactly."""
+    return LlavaAdapter(
+        model=tiny_llava(torch.float64), processor=llava_processor(), revision="f64"
+    )
+
+
+@pytest.fixture(scope="session")
+def adapter32():
+    return LlavaAdapter(
+        model=tiny_llava(torch.float32), processor=llava_processor(), revision="f32"
+    )
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory):
+    """Directory of a small exported world in GQA's layout."""
+    out = tmp_path_factory.mktemp("world")
+    export(out, scenes={"analysis": 12, "heldout": 6, "train": 3})
+    return out / "gqa"
+
+
+@pytest.fixture(scope="session")
+def triples(world):
+    return read_gqa(world, "analysis")
+
+
+@pytest.fixture(scope="session")
+def one_image(triples):
+    """The triples of the image with most questions, of different lengths."""
+    groups = [list(g) for _, g in groupby(triples, key=lambda t: t.image_id)]
+    group = max(groups, key=len)
+    assert len({len(t.question.split()) for t in group}) > 1
+    return group
+
+
+@pytest.fixture(scope="session")
+def group_of():
+    """Encodes triples that share an image."""
+
+    def encode(adapter, triples):
+        questions, answers = [t.question for t in triples], [t.answer for t in triples]
+        return adapter.encode(triples[0].image, questions, answers)
+
+    return encode
+
+
+@pytest.fixture(scope="session")
+def plain():
+    """The slow twin: forwards of the genuine model on the genuine processor's output.
+
+    ``edits`` maps a layer to a function of its concatenated head outputs ``(B, T, D)``. Rows run
+    one by one unless ``pad``: a row that is padded on the left sits at other positions, and
+    transformers computes rotary angles and norms in float32 whatever the dtype of the model.
+    """
+
+    @torch.no_grad()
+    def logits(adapter, triples, edits=None, *, pad=False):
+        if not pad and len(triples) > 1:
+            return torch.cat([logits(adapter, [t], edits) for t in triples])
+        model = adapter.model
+        batch = adapter.processor(
+            images=[Image.open(t.image).convert("RGB") for t in triples],
+            text=[adapter.text(t.question) for t in triples],
+            padding=pad,
+            return_tensors="pt",
+        )
+        hooks = [
+            adapter.layers[layer].self_attn.o_proj.register_forward_pre_hook(
+                lambda module, args, edit=edit: (edit(args[0]),)
+            )
+            for layer, edit in (edits or {}).items()
+        ]
+        try:
+            out = model(
+                input_ids=batch["input_ids"],
+                attention_mask=batch["attention_mask"],
+                pixel_values=batch["pixel_values"].to(model.dtype),
+                use_cache=False,
+            )
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return out.logits[:, -1]  # padding is on the left: this is every row's last token
+
+    return logits
+
+
+@pytest.fixture(scope="session")
+def change_head():
+    """An edit for ``plain``: one head becomes ``new(own output, [outputs of the others])``."""
+
+    def edit(n_heads, head, new):
+        def change(z):
+            heads = list(z.chunk(n_heads, dim=-1))
+            others = [a for k, a in enumerate(heads) if k != head]
+            heads[head] = new(heads[head], others)
+            return torch.cat(heads, dim=-1)
+
+        return change
+
+    return edit
