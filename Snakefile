@@ -40,7 +40,7 @@ BOOK = shlex.quote(str(Path(sys.executable).with_name("jupyter-book")))
 CODE = {str(path) for path in Path("vseam_lib").rglob("*.py")}
 WORLD_CODE = {path for path in CODE if path.startswith("vseam_lib/world/")}
 TRAINING = {
-    f"vseam_lib/world/{name}.py" for name in ("models", "pool", "shared_prefix", "ship", "train")
+    f"vseam_lib/world/{name}.py" for name in ("items", "loop", "models", "pool", "shared_prefix", "ship", "statements", "train")
 }
 LIBRARY = sorted(CODE - WORLD_CODE - {"vseam_lib/bench.py"})
 SHIPPED = sorted(

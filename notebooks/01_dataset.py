@@ -25,7 +25,15 @@
 model: str = "tiny-llava"  # a shipped model, a model directory, or a Hugging Face id
 data: str = "build/world/gqa"  # directory in GQA's layout
 split: str = "analysis"  # prefix of the question file
-categories: list = ["color", "material", "animal", "vehicle", "indoor", "action", "spatial"]  # which
+categories: list = [
+    "color",
+    "material",
+    "animal",
+    "vehicle",
+    "indoor",
+    "action",
+    "spatial",
+]  # which
 n: int = 200  # questions per category; 0 takes all
 seed: int = 0  # of the sample
 dtype: str = "float32"  # float32, bfloat16 or float64
@@ -91,8 +99,7 @@ figures.gallery(
     [[t.image for t in row] for row in rows],
     [[f"{t.category}\n{t.question}\n{t.answer}" for t in row] for row in rows],
     [[t.boxes for t in row] for row in rows],
-);
-
+)
 # %% [markdown]
 # ## One thing changed
 #
@@ -136,9 +143,7 @@ summary = evaluate.summary(answered)
 glue("accuracy", summary["accuracy"].mean(), display=False)
 glue("yes_rate", summary["yes_rate"].mean(), display=False)
 tables.show(
-    summary.drop(columns="edit").rename(
-        columns={"yes_rate": "yes-rate", "p": "mean P(answer)"}
-    ),
+    summary.drop(columns="edit").rename(columns={"yes_rate": "yes-rate", "p": "mean P(answer)"}),
     {
         "accuracy": "{:.1f}",
         "balanced": "{:.1f}",
@@ -149,7 +154,7 @@ tables.show(
 )
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "{run}-fig-accuracy", "caption": "Accuracy per category (bars, coloured by concept level) with the share of Yes answers (diamonds). Dotted: guessing."}, "image": {"alt": "Bar chart of accuracy per category with yes-rate markers."}}
-figures.accuracy_bars(summary);
+figures.accuracy_bars(summary)
 
 # %% [markdown]
 # ## What differs from the paper

@@ -28,7 +28,15 @@
 model: str = "tiny-llava"  # a shipped model, a model directory, or a Hugging Face id
 data: str = "build/world/gqa"  # directory in GQA's layout
 split: str = "analysis"  # prefix of the question file
-categories: list = ["color", "material", "animal", "vehicle", "indoor", "action", "spatial"]  # which
+categories: list = [
+    "color",
+    "material",
+    "animal",
+    "vehicle",
+    "indoor",
+    "action",
+    "spatial",
+]  # which
 n: int = 200  # questions per category; 0 takes all
 k: int = 10  # heads per set
 seed: int = 0  # of the sample
@@ -82,6 +90,11 @@ sizes = pd.DataFrame(sizes, columns=["category", "questions", "right", "wrong"])
 left_out = [c for c in sizes["category"] if c not in scores]
 if left_out:
     print("No wrong (or no right) answers, so no heads for:", ", ".join(left_out))
+if not scores:
+    raise ValueError(
+        "no category has both right and wrong answers, so Eq. 7 has nothing to average; use more "
+        "questions (n), or a model that can answer some of them"
+    )
 sets = {c: hd.top_heads(s, k, overlap="both") for c, s in scores.items()}
 tables.show(sizes, caption="Sizes of D_correct and D_incorrect (Eq. 7)")
 
@@ -96,15 +109,13 @@ figures.head_maps(
     {c: s.c_correct for c, s in scores.items()},
     {c: list(sets[c].positive) for c in sets},
     label="change of P(answer), right questions",
-);
-
+)
 # %% tags=["hide-input"] mystnb={"figure": {"name": "{run}-fig-negative", "caption": "The same over questions answered wrongly. Outlined: the K negative heads."}, "image": {"alt": "Layer by head heat maps per category over wrongly answered questions."}}
 figures.head_maps(
     {c: s.c_incorrect for c, s in scores.items()},
     {c: list(sets[c].negative) for c in sets},
     label="change of P(answer), wrong questions",
-);
-
+)
 # %% [markdown]
 # ## How few heads carry the answer
 #
@@ -114,8 +125,7 @@ figures.head_maps(
 # %% tags=["hide-input"] mystnb={"figure": {"name": "{run}-fig-ranked", "caption": "Cost of masking a head on rightly answered questions, heads sorted by cost."}, "image": {"alt": "Sorted head effects, one curve per category."}}
 figures.ranked_effects(
     {c: -s.c_correct for c, s in scores.items()}, k_heads, label="loss of P(answer) when masked"
-);
-
+)
 # %% tags=["hide-input"]
 largest = max(
     ((float((-s.c_correct).max()), c, hd.Head(*np.unravel_index((-s.c_correct).argmax(), s.c_correct.shape)))
@@ -131,6 +141,7 @@ print(f"Largest single-head cost: {largest[0]:.3f} ({largest[2]} on {largest[1]}
 # The form of Table 13, most important head first. The paper's lists are for LLaVA-1.5-7B, whose 32
 # layers of 32 heads have nothing to do with the layers of another model; they are shown for their
 # form, and for the overlaps computed from them below.
+
 
 # %% tags=["hide-input"]
 def words(found):
@@ -153,6 +164,7 @@ tables.show(lists, caption=f"Table 13 form: the top {k_heads} heads of each cate
 # ## Shared within a level
 #
 # Table 2 of the paper is the intersection of Table 13's lists within each concept level.
+
 
 # %% tags=["hide-input"]
 def of_level(level):
@@ -178,6 +190,7 @@ tables.show(
 # Jaccard overlap: shared heads over all heads of two lists. Two random lists of K heads overlap a
 # little by chance. The blocks are the concept levels.
 
+
 # %% tags=["hide-input"] mystnb={"figure": {"name": "{run}-fig-overlap", "caption": "Jaccard overlap between the head lists of two categories. Framed blocks: categories of one concept level."}, "image": {"alt": "Two matrices of Jaccard overlaps, positive and negative heads."}}
 def overlaps(lists_of):
     names = list(lists_of)
@@ -188,7 +201,8 @@ def overlaps(lists_of):
 
 chance = hd.jaccard_by_chance(k_heads, len(vlm.heads))
 mine = {s: overlaps({c: list(getattr(sets[c], s)) for c in sets}) for s in ("positive", "negative")}
-figures.overlap_maps(mine, chance);
+figures.overlap_maps(mine, chance)
+
 
 # %% tags=["hide-input"]
 def within_and_across(frame):
@@ -239,8 +253,10 @@ within, across = level["positive", "this run"]
 Judgement(
     "Positive heads are shared within a level and differ across levels (section 5.2)",
     {
-        "within a level they overlap at least three times as much as by chance": within >= 3 * chance,
-        "within a level they overlap at least 1.5 times as much as across levels": within >= 1.5 * across,
+        "within a level they overlap at least three times as much as by chance": within
+        >= 3 * chance,
+        "within a level they overlap at least 1.5 times as much as across levels": within
+        >= 1.5 * across,
     },
 )
 
@@ -249,8 +265,10 @@ within, across = level["negative", "this run"]
 Judgement(
     "Negative heads generalise across levels (section 5.2)",
     {
-        "across levels they overlap at least three times as much as by chance": across >= 3 * chance,
-        "across levels they overlap at least half as much as within a level": across >= 0.5 * within,
+        "across levels they overlap at least three times as much as by chance": across
+        >= 3 * chance,
+        "across levels they overlap at least half as much as within a level": across
+        >= 0.5 * within,
     },
 )
 

@@ -27,7 +27,15 @@ model: str = "tiny-llava"  # a shipped model, a model directory, or a Hugging Fa
 data: str = "build/world/gqa"  # directory in GQA's layout
 split: str = "analysis"  # prefix of the question file that chooses the heads
 heldout: str = "heldout"  # prefix of the file that only tests; "" halves `split` by image
-categories: list = ["color", "material", "animal", "vehicle", "indoor", "action", "spatial"]  # which
+categories: list = [
+    "color",
+    "material",
+    "animal",
+    "vehicle",
+    "indoor",
+    "action",
+    "spatial",
+]  # which
 n: int = 200  # questions per category; 0 takes all
 k: int = 10  # heads per set
 seed: int = 0  # of the samples and of the random draws
@@ -43,8 +51,8 @@ overlap: str = "drop"  # heads in both lists: drop, both or disjoint
 draws: int = 20  # random removals
 
 # %% tags=["hide-input"]
-import numpy as np
 import pandas as pd
+from IPython.display import display
 from myst_nb import glue
 
 from vseam_lib import evaluate, figures, modulate, paper, tables
@@ -127,7 +135,9 @@ EDITS = ["original", "w/o negative", "w/o positive", "random remove", "rescaling
 
 def per_category(table, column):
     """Per cent of `column` by edit and category, with the SD between random draws."""
-    table = table.assign(draw=table["edit"], edit=table["edit"].str.split("/[0-9]", regex=True).str[0])
+    table = table.assign(
+        draw=table["edit"], edit=table["edit"].str.split("/[0-9]", regex=True).str[0]
+    )
     by_draw = 100 * table.groupby(["edit", "draw", "category"])[column].mean()
     mean = by_draw.groupby(["edit", "category"]).mean().unstack()
     sd = by_draw.groupby(["edit", "category"]).std().unstack()
@@ -171,7 +181,9 @@ rows = []
 for name, (accuracy, _) in results.items():
     levels = accuracy.T.groupby([str(Category(c).level) for c in accuracy.columns]).mean().T
     for edit in EDITS:
-        rows.append({"images": name, "edit": edit, **levels.loc[edit], "average": levels.loc[edit].mean()})
+        rows.append(
+            {"images": name, "edit": edit, **levels.loc[edit], "average": levels.loc[edit].mean()}
+        )
 table3 = paper.table(3)
 for _, row in table3[table3["model"] == "LLaVA"].iterrows():
     rows.append({"images": "paper", **row.drop("model")})
@@ -188,6 +200,7 @@ tables.show(
 # for random removal they span the draws' standard deviation. If accuracy and yes-rate move
 # together on one kind of question only, an edit shifts the threshold between Yes and No rather
 # than helping the model see.
+
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "{run}-fig-changes", "caption": "Change of accuracy and of yes-rate by edit, on the pictures that chose the heads (left) and on pictures that chose none (right)."}, "image": {"alt": "Four panels of changes in accuracy and yes-rate per category and edit."}}
 def difference(table, edit, column):
@@ -212,10 +225,11 @@ for name, table in answered.items():
 changes = pd.DataFrame(
     changes, columns=["images", "category", "edit", "measure", "mean", "low", "high"]
 )
-figures.edit_changes(changes);
+figures.edit_changes(changes)
 
 # %% [markdown]
 # ## Verdicts
+
 
 # %% tags=["hide-input"]
 def overall(table, edit):
@@ -253,8 +267,12 @@ tables.show(
 Judgement(
     "Rescaling key heads raises accuracy (section 6, Tables 3 and 17)",
     {
-        "on the images that chose the heads, the interval lies above 0": gain[inside, "rescaling"].low > 0,
-        "on images that chose no head, the interval lies above 0": gain[outside, "rescaling"].low > 0,
+        "on the images that chose the heads, the interval lies above 0": gain[
+            inside, "rescaling"
+        ].low
+        > 0,
+        "on images that chose no head, the interval lies above 0": gain[outside, "rescaling"].low
+        > 0,
     },
 )
 
@@ -262,8 +280,12 @@ Judgement(
 Judgement(
     "Removing negative heads raises accuracy (section 6, Tables 3 and 17)",
     {
-        "on the images that chose the heads, the interval lies above 0": gain[inside, "w/o negative"].low > 0,
-        "on images that chose no head, the interval lies above 0": gain[outside, "w/o negative"].low > 0,
+        "on the images that chose the heads, the interval lies above 0": gain[
+            inside, "w/o negative"
+        ].low
+        > 0,
+        "on images that chose no head, the interval lies above 0": gain[outside, "w/o negative"].low
+        > 0,
     },
 )
 
@@ -271,8 +293,12 @@ Judgement(
 Judgement(
     "Removing positive heads costs more than removing random heads (section 6, Tables 3 and 17)",
     {
-        "on images that chose no head, the interval lies below 0": gain[outside, "w/o positive"].high < 0,
-        "its mean lies below that of random removal": gain[outside, "w/o positive"].mean < random_change,
+        "on images that chose no head, the interval lies below 0": gain[
+            outside, "w/o positive"
+        ].high
+        < 0,
+        "its mean lies below that of random removal": gain[outside, "w/o positive"].mean
+        < random_change,
     },
 )
 

@@ -47,6 +47,7 @@ def one_forward_per_head(adapter: Adapter, triple) -> torch.Tensor:
 
 
 def main() -> None:
+    """Run the benchmark from the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="tiny-llava")
     parser.add_argument("--data", default="build/world/gqa")

@@ -196,7 +196,11 @@ def edit_changes(changes: pd.DataFrame) -> Figure:
 
 
 def accuracy_bars(summary: pd.DataFrame) -> Figure:
-    """Accuracy (bars) and yes-rate (diamonds) per category; rows ``category, accuracy, yes_rate``."""
+    """Accuracy (bars) and yes-rate (diamonds) per category.
+
+    Args:
+        summary: of :func:`vseam_lib.evaluate.summary`.
+    """
     figure, ax = plt.subplots(figsize=(6.6, 3.1), layout="constrained")
     x = np.arange(len(summary))
     colors = [LEVEL_COLOR[Category(c).level] for c in summary["category"]]

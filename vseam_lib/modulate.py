@@ -69,9 +69,7 @@ def random_heads(
     if n > len(pool):
         raise ValueError(f"expected at most {len(pool)} heads to draw from, got n = {n}")
     rng = np.random.default_rng(seed)
-    return [
-        [pool[i] for i in rng.choice(len(pool), n, replace=False)] for _ in range(draws)
-    ]
+    return [[pool[i] for i in rng.choice(len(pool), n, replace=False)] for _ in range(draws)]
 
 
 def table17_edits(

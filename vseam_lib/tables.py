@@ -9,7 +9,9 @@ import pandas as pd
 from pandas.io.formats.style import Styler
 
 
-def show(frame: pd.DataFrame, formats: Mapping[str, str] | None = None, caption: str = "") -> Styler:
+def show(
+    frame: pd.DataFrame, formats: Mapping[str, str] | None = None, caption: str = ""
+) -> Styler:
     """Render a table without its index.
 
     Args:

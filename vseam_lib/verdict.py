@@ -9,6 +9,8 @@ from enum import StrEnum
 
 
 class Verdict(StrEnum):
+    """What a chapter concludes about a claim."""
+
     HOLDS = "holds"
     PARTLY = "partly"
     FAILS = "does not hold"

@@ -10,12 +10,14 @@ from vseam_lib.triples import Category
 from vseam_lib.vlm.prompts import template
 from vseam_lib.world import ontology as o
 from vseam_lib.world.draw import draw
+from vseam_lib.world.items import FORMATS, Text, batch, draw_item
+from vseam_lib.world.loop import Run, optimiser, schedule
 from vseam_lib.world.models import llava_processor, tokenizer
 from vseam_lib.world.pool import CLASS_ID, IGNORE, build, pixel_values
-from vseam_lib.world.questions import ask, open_question, presence_question, statement
+from vseam_lib.world.questions import ask, open_question, presence_question
 from vseam_lib.world.scene import sample_scene
 from vseam_lib.world.shared_prefix import answer_logits
-from vseam_lib.world.train import Run, Text, batch, draw_item, optimiser, schedule
+from vseam_lib.world.statements import caption, statement
 
 KINDS = ("yes_no", "open", "statement", "open_short")
 
@@ -30,7 +32,7 @@ def test_the_shared_prefix_forward_is_the_processor_path(adapter32, pool, kind):
     model, text, n = adapter32.model, Text(), 4
     with torch.no_grad():
         tower = model.model.vision_tower(pixel_values(pool.images)).last_hidden_state[:, 1:]
-        ids, last, gold = batch(text, kind, pool.scenes, n, np.random.default_rng(3))
+        ids, _, last, gold, _ = batch(text, {kind: n}, pool.scenes, np.random.default_rng(3))
         ours = answer_logits(model, tower, text.prefix(kind), ids, last, dtype=torch.float32)
 
     rng = np.random.default_rng(3)
@@ -53,7 +55,7 @@ def test_the_shared_prefix_forward_is_the_processor_path(adapter32, pool, kind):
 def test_a_question_does_not_see_the_other_questions(adapter32, pool):
     model, text = adapter32.model, Text()
     tower = model.model.vision_tower(pixel_values(pool.images[:1])).last_hidden_state[:, 1:]
-    ids, last, _ = batch(text, "yes_no", pool.scenes[:1], 3, np.random.default_rng(0))
+    ids, _, last, *_ = batch(text, {"yes_no": 3}, pool.scenes[:1], np.random.default_rng(0))
     other = ids.clone()
     other[1:] = ids[[2, 1]]
     run = [
@@ -67,7 +69,7 @@ def test_a_question_does_not_see_the_other_questions(adapter32, pool):
 def test_dropping_heads_changes_the_answer_and_dropping_none_does_not(adapter32, pool):
     model, text = adapter32.model, Text()
     tower = model.model.vision_tower(pixel_values(pool.images)).last_hidden_state[:, 1:]
-    ids, last, _ = batch(text, "yes_no", pool.scenes, 2, np.random.default_rng(0))
+    ids, _, last, *_ = batch(text, {"yes_no": 2}, pool.scenes, np.random.default_rng(0))
 
     def run(drop):
         return answer_logits(
@@ -114,10 +116,42 @@ def test_names_of_the_world_are_single_tokens():
         assert tok.convert_tokens_to_ids(word) != tok.unk_token_id
 
 
+def test_captions_ask_for_every_word_after_the_first_and_questions_for_the_answer(pool):
+    text = Text()
+    made = batch(text, {"caption": 2, "statement": 3}, pool.scenes, np.random.default_rng(1))
+    assert len(made.ids) == 15
+    for k, row in enumerate(made.ids):
+        at, gold = made.at[made.rows == k], made.targets[made.rows == k]
+        if k % 5 < 2:
+            assert at.tolist() == list(range(len(at))) and len(at) > 1
+            assert (gold[:-1] == row[1 : len(at)]).all()
+        else:
+            assert len(at) == 1
+            assert text.tok.decode(gold) in ("Yes", "No")
+    assert {FORMATS[k] for k in made.kinds.tolist()} == {"caption", "statement"}
+
+
+def test_captions_are_true_words_of_the_world(pool):
+    text, rng = Text(), np.random.default_rng(0)
+    for scene in pool.scenes:
+        said = caption(scene, rng, facts=20)
+        text.ids(said)
+        for fact in said.removesuffix(" .").split(" . "):
+            words = fact.split()
+            obj = scene.objects[scene.index(words[0])]
+            if len(words) > 1 and words[1] in o.COLORS:
+                assert words[1:] == [obj.color] + ([obj.material] if obj.material else [])
+            elif words[-1] in o.CLASSES and words[1] in o.ACTIONS:
+                assert words[1] == scene.action.name
+            elif words[-1] in o.CLASSES:
+                k, j = scene.index(words[0]), scene.index(words[-1])
+                assert " ".join(words[1:-1]) == scene.relation(k, j)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_batch_is_padded_on_the_right_after_its_last_token(pool, kind):
     text = Text()
-    ids, last, gold = batch(text, kind, pool.scenes, 5, np.random.default_rng(1))
+    ids, _, last, gold, _ = batch(text, {kind: 5}, pool.scenes, np.random.default_rng(1))
     assert ids.shape[0] == len(last) == len(gold) == 15
     for row, at in zip(ids, last.tolist(), strict=True):
         assert (row[at + 1 :] == text.tok.pad_token_id).all()

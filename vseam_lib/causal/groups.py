@@ -19,7 +19,8 @@ from vseam_lib.vlm.adapter import Adapter, open_image
 
 def by_image(adapter: Adapter, triples: Sequence[VQATriple]) -> list[list[VQATriple]]:
     """Triples that share a recording: all of an image, or single ones for a family in which
-    the question changes the image's tokens."""
+    the question changes the image's tokens.
+    """
     triples = sorted(triples, key=lambda t: (t.image_id, t.id))
     if not adapter.shares_image:
         return [[t] for t in triples]

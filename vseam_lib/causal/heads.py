@@ -50,14 +50,10 @@ class Effects:
         """The effects on some of the triples, in their order."""
         at = {i: k for k, i in enumerate(self.ids)}
         pick = [at[t.id] for t in triples]
-        return Effects(
-            [t.id for t in triples], self.delta[pick], self.p[pick], self.right[pick]
-        )
+        return Effects([t.id for t in triples], self.delta[pick], self.p[pick], self.right[pick])
 
 
-def mask_every_head(
-    adapter: Adapter, recording: Recording, mask: str = "mean"
-) -> torch.Tensor:
+def mask_every_head(adapter: Adapter, recording: Recording, mask: str = "mean") -> torch.Tensor:
     """Probability of the right answer under each single-head mask, ``(Q, n_layers, n_heads)``."""
     L, H = adapter.n_layers, adapter.n_heads
     gold = recording.group.gold
@@ -107,13 +103,11 @@ def sweep(
     rows = compute(adapter, triples, Store(store, key), measure, what="masking heads")
     table = rows.pivot(index="id", columns="site", values="value").loc[[t.id for t in triples]]
     delta = table[sites].to_numpy().reshape(-1, adapter.n_layers, adapter.n_heads)
-    return Effects(
-        list(table.index), delta, table["p"].to_numpy(), table["right"].to_numpy() > 0.5
-    )
+    return Effects(list(table.index), delta, table["p"].to_numpy(), table["right"].to_numpy() > 0.5)
 
 
 class Scores(NamedTuple):
-    """Eq. 7: ``(n_layers, n_heads)`` means over the right and the wrong triples, and their sizes."""
+    """Eq. 7: ``(n_layers, n_heads)`` means over right and wrong triples, and their numbers."""
 
     c_correct: np.ndarray
     c_incorrect: np.ndarray

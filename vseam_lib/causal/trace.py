@@ -1,7 +1,8 @@
 """Record a clean run once, then replay its suffix with interventions.
 
-1. Pack an image and all questions about it into one sequence (:class:`~vseam_lib.vlm.adapter.Group`)
-   and run it once, remembering the input and the arguments of every decoder layer.
+1. Pack an image and all questions about it into one sequence
+   (:class:`~vseam_lib.vlm.adapter.Group`) and run it once, remembering the input and the
+   arguments of every decoder layer.
 2. An edit whose first changed layer is ``l`` leaves the layers below alone: start from the stored
    input of layer ``l``. Its attention is the same for all variants and runs once; the edited head
    outputs differ, and from there on the variants form a batch.
@@ -76,9 +77,7 @@ def record(adapter: Adapter, group: Group) -> Recording:
 
 
 @torch.no_grad()
-def replay(
-    adapter: Adapter, recording: Recording, edits: HeadEdits, *, rows: int = 4096
-) -> Tensor:
+def replay(adapter: Adapter, recording: Recording, edits: HeadEdits, *, rows: int = 4096) -> Tensor:
     """Logits of every variant.
 
     Args:
@@ -118,9 +117,7 @@ def _edited(adapter: Adapter, edits: HeadEdits) -> Iterator[None]:
 
         return edit
 
-    hooks = [
-        adapter.layers[k].self_attn.o_proj.register_forward_pre_hook(hook(k)) for k in wanted
-    ]
+    hooks = [adapter.layers[k].self_attn.o_proj.register_forward_pre_hook(hook(k)) for k in wanted]
     try:
         yield
     finally:

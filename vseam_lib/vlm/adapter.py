@@ -275,9 +275,12 @@ def open_image(image: Image.Image | Path) -> Image.Image:
 
 
 def weights_digest(folder: Path) -> str:
-    """Digest of a model directory's configuration and weights."""
+    """Digest of everything in a model directory that changes an answer: weights, configuration,
+    tokenizer and processor.
+    """
     digest = hashlib.sha256()
-    for path in sorted([*folder.glob("*.safetensors"), folder / "config.json"]):
+    names = [*folder.glob("*.safetensors"), *folder.glob("*.json"), *folder.glob("*.model")]
+    for path in sorted(p for p in names if p.name != "metrics.json"):
         digest.update(path.name.encode())
         with open(path, "rb") as f:
             while block := f.read(1 << 20):

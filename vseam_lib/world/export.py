@@ -35,6 +35,7 @@ _OPERATION = {
 
 
 def object_id(scene: Scene, k: int) -> str:
+    """Id of an object in the scene graph."""
     return f"{scene.id}{k}"
 
 
@@ -109,7 +110,8 @@ def record(qid: str, scene: Scene, q: Question) -> dict:
     ]
     structural, detailed, semantic = _OPERATION[q.category]
     text = "->".join(
-        f"{p['operation']}: {p['argument']}" + (f" {p['dependencies']}" if p["dependencies"] else "")
+        f"{p['operation']}: {p['argument']}"
+        + (f" {p['dependencies']}" if p["dependencies"] else "")
         for p in program
     )
     names = {scene.objects[k].name: object_id(scene, k) for k in q.objects}
@@ -162,6 +164,7 @@ def export(out: Path, seed: int = 0, scenes: dict[str, int] | None = None) -> No
 
 
 def main() -> None:
+    """Write the world from the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("build/world"))
     parser.add_argument("--seed", type=int, default=0)

@@ -57,9 +57,8 @@ def vision_config(layers: int = 4, width: int = 128, heads: int = 4) -> CLIPVisi
 def llava(layers: int, heads: int, d_head: int, d_mlp: int) -> LlavaForConditionalGeneration:
     """An untrained LLaVA over the world's vocabulary.
 
-    Query and key projections start equal, so that a token attends to what resembles it. With
-    words and patches aligned, a word then finds the patches that show it from the first step,
-    which small decoders otherwise take thousands of steps to discover.
+    Weights start at ``1 / sqrt(fan_in)``, those that write to the residual stream smaller, as
+    suits a narrow decoder; the library's default of 0.02 is meant for wide ones.
     """
     tok = tokenizer()
     text = LlamaConfig(
@@ -85,11 +84,14 @@ def llava(layers: int, heads: int, d_head: int, d_mlp: int) -> LlavaForCondition
         image_seq_length=(SIZE // PATCH) ** 2,
     )
     model = LlavaForConditionalGeneration(config)
+    lm = model.model.language_model
     with torch.no_grad():
-        for layer in model.model.language_model.layers:
-            attention = layer.self_attn
-            attention.q_proj.weight.normal_(std=0.07)
-            attention.k_proj.weight.copy_(attention.q_proj.weight)
+        for name, weight in lm.named_parameters():
+            if weight.dim() == 2:
+                std = 0.7 if "embed" in name else weight.shape[1] ** -0.5
+                if name.endswith(("o_proj.weight", "down_proj.weight")):
+                    std /= (2 * layers) ** 0.5
+                weight.normal_(std=std)
     return model
 
 

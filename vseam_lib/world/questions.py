@@ -9,14 +9,14 @@ and thereby the right answer. :func:`open_question` poses COCO-QA-style one-word
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from vseam_lib.triples import Category
 from vseam_lib.world import ontology as o
-from vseam_lib.world.scene import SIZE, Scene
+from vseam_lib.world.scene import Scene
 
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six")
 
@@ -53,11 +53,13 @@ def ask(scene: Scene, category: Category, rng: np.random.Generator) -> Question 
     return _existence(scene, category, yes, rng)
 
 
-def _pick(rng: np.random.Generator, items):
+def pick(rng: np.random.Generator, items):
+    """One of the items, all equally likely."""
     return items[int(rng.integers(len(items)))]
 
 
-def _others(values, but) -> list:
+def others(values, but) -> list:
+    """The values without one of them."""
     return [v for v in values if v != but]
 
 
@@ -70,10 +72,10 @@ def _attribute(scene, category, yes, rng) -> Question | None:
     ]
     if not candidates:
         return None
-    k = _pick(rng, candidates)
+    k = pick(rng, candidates)
     obj = scene.objects[k]
     truth = obj.color if color else obj.material
-    rival = _pick(rng, _others(o.COLORS if color else o.MATERIALS, truth))
+    rival = pick(rng, others(o.COLORS if color else o.MATERIALS, truth))
     asked = truth if yes else rival
     text = f"Is the {obj.name} {asked}?" if color else f"Is the {obj.name} made of {asked}?"
     said = truth if color else f"made of {truth}"
@@ -102,8 +104,8 @@ def _existence(scene, category, yes, rng) -> Question | None:
     present = [k for k in present if fits[k]]
     if not present:
         return None
-    k = _pick(rng, present)
-    obj, rival = scene.objects[k], _pick(rng, fits[k])
+    k = pick(rng, present)
+    obj, rival = scene.objects[k], pick(rng, fits[k])
     asked = obj.name if yes else rival
     return Question(
         f"Is there a {asked} in this picture?",
@@ -125,10 +127,12 @@ def _spatial(scene, yes, rng) -> Question | None:
         for b in range(n)
         if a != b and not {a, b} & acting and scene.relation(a, b)
     ]
-    pairs = [p for p in pairs if scene.with_swapped(*p).relation(*p) == o.OPPOSITE[scene.relation(*p)]]
+    pairs = [
+        p for p in pairs if scene.with_swapped(*p).relation(*p) == o.OPPOSITE[scene.relation(*p)]
+    ]
     if not pairs:
         return None
-    a, b = _pick(rng, pairs)
+    a, b = pick(rng, pairs)
     one, two, truth = scene.objects[a].name, scene.objects[b].name, scene.relation(a, b)
     asked = truth if yes else o.OPPOSITE[truth]
     return Question(
@@ -150,7 +154,7 @@ def _action(scene, yes, rng) -> Question | None:
         return None
     act = scene.action
     one, two = scene.objects[act.subject].name, scene.objects[act.object].name
-    rival = _pick(rng, _others(o.ACTIONS_ON[two], act.name))
+    rival = pick(rng, others(o.ACTIONS_ON[two], act.name))
     asked = act.name if yes else rival
     return Question(
         f"Is the {one} {asked} the {two}?",
@@ -172,7 +176,7 @@ def open_question(scene: Scene, rng: np.random.Generator) -> tuple[str, str]:
     k = int(rng.integers(len(scene.objects)))
     obj = scene.objects[k]
     if kind == 0:
-        group = _pick(rng, ("animals", "vehicles", "people", "objects"))
+        group = pick(rng, ("animals", "vehicles", "people", "objects"))
         key = {"animals": "animal", "vehicles": "vehicle", "people": "person"}.get(group)
         count = sum(key is None or o.GROUP_OF[x.name] == key for x in scene.objects)
         return f"how many {group} are there", NUMBERS[count]
@@ -185,19 +189,17 @@ def open_question(scene: Scene, rng: np.random.Generator) -> tuple[str, str]:
             return f"what is the {one} {act.name}", two
         return f"what is the {one} doing with the {two}", act.name
     if kind == 3:
-        others = [j for j in range(len(scene.objects)) if j != k and scene.relation(j, k)]
-        if others:
-            j = _pick(rng, others)
+        near = [j for j in range(len(scene.objects)) if j != k and scene.relation(j, k)]
+        if near:
+            j = pick(rng, near)
             relation = scene.relation(j, k)
-            same = [i for i in others if scene.relation(i, k) == relation]
+            same = [i for i in near if scene.relation(i, k) == relation]
             if len(same) == 1:
                 return f"what is {relation} the {obj.name}", scene.objects[j].name
     if kind == 4 and obj.material:
         return f"what is the {obj.name} made of", obj.material
     if obj.name in o.PEOPLE:
-        return "how many people are there", NUMBERS[
-            sum(x.name in o.PEOPLE for x in scene.objects)
-        ]
+        return "how many people are there", NUMBERS[sum(x.name in o.PEOPLE for x in scene.objects)]
     return f"what is the color of the {obj.name}", obj.color
 
 
@@ -205,67 +207,8 @@ def presence_question(scene: Scene, rng: np.random.Generator) -> tuple[str, str]
     """A POPE-style question, ``Is there a chair in the image?``, and its answer."""
     yes = rng.random() < 0.5
     absent = [c for c in o.CLASSES if not scene.has(c)]
-    name = _pick(rng, scene.objects).name if yes else _pick(rng, absent)
+    name = pick(rng, scene.objects).name if yes else pick(rng, absent)
     return f"Is there a {name} in the image?", "Yes" if yes else "No"
-
-
-STATEMENTS = ("exist", "color", "material", "action", "side", "relation")
-
-
-def statement(
-    scene: Scene, rng: np.random.Generator, shares: Sequence[float] | None = None
-) -> tuple[str, str]:
-    """A terse statement to match with the picture, such as ``dog red ?``, and its verdict.
-
-    Used in training only: many short verdicts per picture give the decoder a signal long before
-    full questions do.
-
-    Args:
-        shares: how often each of :data:`STATEMENTS` is drawn; equally often by default. A kind
-            that the scene has no occasion for gives way to another draw.
-    """
-    while True:
-        kind = str(rng.choice(STATEMENTS, p=shares))
-        said = _statement(scene, kind, bool(rng.random() < 0.5), rng)
-        if said:
-            return said
-
-
-def _statement(scene: Scene, kind: str, yes: bool, rng) -> tuple[str, str] | None:
-    verdict = "Yes" if yes else "No"
-    k = int(rng.integers(len(scene.objects)))
-    obj = scene.objects[k]
-    if kind == "exist":
-        rivals = [m for m in o.GROUPS[o.GROUP_OF[obj.name]] if not scene.has(m)]
-        if not yes and not rivals:
-            return None
-        return f"{obj.name if yes else _pick(rng, rivals)} ?", verdict
-    if kind == "color":
-        said = obj.color if yes else _pick(rng, _others(o.COLORS, obj.color))
-        return None if obj.name in o.PEOPLE else (f"{obj.name} {said} ?", verdict)
-    if kind == "material":
-        said = obj.material if yes else _pick(rng, _others(o.MATERIALS, obj.material))
-        return (f"{obj.name} {said} ?", verdict) if obj.material else None
-    if kind == "action":
-        if scene.action is None:
-            return None
-        act = scene.action
-        one, two = scene.objects[act.subject].name, scene.objects[act.object].name
-        said = act.name if yes else _pick(rng, _others(o.ACTIONS_ON[two], act.name))
-        return f"{one} {said} {two} ?", verdict
-    if kind == "side":
-        x, y = scene.centre(k)
-        pairs = (("left", "right") if x < SIZE / 2 else ("right", "left")), (
-            ("above", "below") if y < SIZE / 2 else ("below", "above")
-        )
-        true, false = _pick(rng, pairs)
-        return f"{obj.name} {true if yes else false} ?", verdict
-    pairs = [(j, r) for j in range(len(scene.objects)) if j != k and (r := scene.relation(k, j))]
-    if not pairs:
-        return None
-    j, true = _pick(rng, pairs)
-    said = true if yes else o.OPPOSITE[true]
-    return f"{obj.name} {said} {scene.objects[j].name} ?", verdict
 
 
 def vocabulary() -> Iterator[str]:

@@ -73,19 +73,20 @@ def weights(layer: nn.Module, dtype: torch.dtype) -> list[Tensor]:
 
 def answer_logits(
     model: nn.Module, features: Tensor, prefix: list[int], ids: Tensor, last: Tensor, *,
-    drop: float = 0.0, dtype: torch.dtype = torch.bfloat16, run_block=block,
+    rows: Tensor | None = None, drop: float = 0.0, dtype: torch.dtype = torch.bfloat16,
 ) -> Tensor:  # fmt: skip
-    """Logits at each question's last token.
+    """Logits at each question's last token, or at any tokens.
 
     Args:
         features: vision features ``(B, 64, d_vision)``.
         prefix: token ids before the image.
         ids: ``(B*n, T)`` right-padded token ids after the image, grouped by image.
-        last: ``(B*n,)`` index of each question's last token.
+        last: ``(M,)`` index of a token in each row of ``rows``.
+        rows: ``(M,)`` rows of ``ids``; all of them once by default.
         drop: probability of zeroing a head for a whole question (and for a whole prefix).
 
     Returns:
-        ``(B*n, vocab)`` float32.
+        ``(M, vocab)`` float32.
     """
     lm = model.model.language_model
     B, T = len(features), ids.shape[1]
@@ -104,9 +105,7 @@ def answer_logits(
             keep = torch.cat(
                 [kept[:, :, :1].expand(-1, -1, P, -1), kept[:, :, 1:].repeat_interleave(T, 2)], 2
             )
-        x = run_block(
-            x, cos, sin, keep, weights(layer, dtype), H, P, n, T, lm.config.rms_norm_eps
-        )
-    at = torch.arange(n).mul(T).add(P).repeat(B) + last
-    hidden = x[torch.arange(B).repeat_interleave(n), at]
+        x = block(x, cos, sin, keep, weights(layer, dtype), H, P, n, T, lm.config.rms_norm_eps)
+    rows = torch.arange(len(ids)) if rows is None else rows
+    hidden = x[rows // n, P + rows % n * T + last]
     return model.lm_head(lm.norm(hidden)).float()

@@ -4,8 +4,8 @@
    and from its class token which classes and which place the picture has.
 2. With the tower frozen, projector and word embeddings are aligned: a patch resembles the words
    for what it shows.
-3. Projector and decoder learn to answer: short statements and one-word questions first, the
-   paper's prompts last. The picture and the text before it are run once per
+3. Projector and decoder learn to answer: captions, short statements and one-word questions first,
+   the paper's prompts last. The picture and the text before it are run once per
    image and shared by all its questions (``shared_prefix``).
 
 Whole heads are dropped at random in stage 3, so that no single head becomes indispensable. The
@@ -18,11 +18,7 @@ Stages 1 and 3 save a checkpoint every few minutes and resume from it.
 from __future__ import annotations
 
 import argparse
-import json
-import math
 import socket
-import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,137 +29,17 @@ import yaml
 from torch import Tensor, nn
 from transformers import CLIPVisionModel
 
-from vseam_lib.triples import Category
-from vseam_lib.vlm.prompts import template
-from vseam_lib.world import models, questions
+from vseam_lib.world import models
 from vseam_lib.world import ontology as o
 from vseam_lib.world.glyphs import POSES
+from vseam_lib.world.items import FORMATS, Text, batch
+from vseam_lib.world.loop import Run, average_gradients, optimiser, schedule
 from vseam_lib.world.pool import IGNORE, Pool, build, pixel_values
 from vseam_lib.world.shared_prefix import answer_logits
 from vseam_lib.world.ship import ship
 
 RECIPES = Path(__file__).parent / "recipes"
 WEIGHTS = Path(__file__).parent / "weights"
-CATEGORIES = list(Category)
-
-
-class Text:
-    """Turns texts into token ids and caches the pieces, which repeat a great deal."""
-
-    def __init__(self) -> None:
-        self.tok = models.tokenizer()
-        self._cache: dict[str, list[int]] = {}
-
-    def ids(self, text: str) -> list[int]:
-        if text not in self._cache:
-            ids = self.tok(text, add_special_tokens=False)["input_ids"]
-            if self.tok.unk_token_id in ids:
-                raise ValueError(f"{text!r} has a word outside the world's vocabulary")
-            self._cache[text] = ids
-        return self._cache[text]
-
-    def prefix(self, kind: str) -> list[int]:
-        """Ids before the image."""
-        head = template("llava", open_ended=kind == "open").split("{image}")[0]
-        return [self.tok.bos_token_id, *self.ids(head)]
-
-    def suffix(self, kind: str, question: str) -> list[int]:
-        """Ids after the image."""
-        if kind in ("statement", "open_short"):
-            return self.ids(question)
-        before, after = template("llava", open_ended=kind == "open").split("{image}")[1].split(
-            "{question}"
-        )
-        return self.ids(before) + self.ids(question) + self.ids(after)
-
-
-def draw_item(
-    kind: str, scene, rng: np.random.Generator, shares: Sequence[float] | None = None
-) -> tuple[str, str]:
-    """One question and its answer in the given format; ``shares`` of the kinds of statements."""
-    if kind == "statement":
-        return questions.statement(scene, rng, shares)
-    if kind == "open_short":
-        question, answer = questions.open_question(scene, rng)
-        return f"{question} ?", answer
-    if kind == "open":
-        return questions.open_question(scene, rng)
-    while True:
-        if rng.random() < 0.08:
-            return questions.presence_question(scene, rng)
-        asked = questions.ask(scene, CATEGORIES[int(rng.integers(7))], rng)
-        if asked:
-            return asked.text, asked.answer
-
-
-def batch(
-    text: Text, kind: str, scenes, n: int, rng, shares: Sequence[float] | None = None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Token ids ``(B*n, T)`` right-padded, last positions ``(B*n,)`` and answers ``(B*n,)``."""
-    rows, answers = [], []
-    for scene in scenes:
-        for _ in range(n):
-            question, answer = draw_item(kind, scene, rng, shares)
-            rows.append(text.suffix(kind, question))
-            answers.append(text.ids(answer)[0])
-    last = torch.tensor([len(r) - 1 for r in rows])
-    ids = torch.full((len(rows), int(last.max()) + 1), text.tok.pad_token_id)
-    for k, row in enumerate(rows):
-        ids[k, : len(row)] = torch.tensor(row)
-    return ids, last, torch.tensor(answers)
-
-
-def average_gradients(params: list[nn.Parameter]) -> None:
-    if not dist.is_initialized():
-        return
-    flat = torch.cat([p.grad.flatten() for p in params])
-    dist.all_reduce(flat)
-    flat /= dist.get_world_size()
-    start = 0
-    for p in params:
-        p.grad.copy_(flat[start : start + p.numel()].view_as(p))
-        start += p.numel()
-
-
-def optimiser(params, lr: float) -> torch.optim.AdamW:
-    return torch.optim.AdamW(params, lr=lr, betas=(0.9, 0.98), weight_decay=0.03)
-
-
-def schedule(step: int, steps: int, lr: float) -> float:
-    """Linear warm-up over 2 %, then cosine to 2 % of the peak."""
-    warm = max(1, steps // 50)
-    if step < warm:
-        return lr * (step + 1) / warm
-    return lr * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (step - warm) / (steps - warm))))
-
-
-class Run:
-    """Where a training writes: ``log.jsonl`` and the latest checkpoint of each stage."""
-
-    def __init__(self, out: Path, rank: int) -> None:
-        self.out, self.rank, self.start = out, rank, time.time()
-        out.mkdir(parents=True, exist_ok=True)
-
-    def log(self, **row) -> None:
-        if self.rank == 0:
-            row = {"seconds": round(time.time() - self.start), **row}
-            with open(self.out / "log.jsonl", "a") as f:
-                f.write(json.dumps(row) + "\n")
-
-    def save(self, stage: str, step: int, module: nn.Module, opt: torch.optim.Optimizer) -> None:
-        if self.rank == 0:
-            part = self.out / f"{stage}.part"
-            torch.save({"step": step, "model": module.state_dict(), "opt": opt.state_dict()}, part)
-            part.replace(self.out / f"{stage}.pt")
-
-    def resume(self, stage: str, module: nn.Module, opt: torch.optim.Optimizer) -> int:
-        path = self.out / f"{stage}.pt"
-        if not path.exists():
-            return 0
-        state = torch.load(path, weights_only=True)
-        module.load_state_dict(state["model"])
-        opt.load_state_dict(state["opt"])
-        return state["step"]
 
 
 class PatchReader(nn.Module):
@@ -295,21 +171,27 @@ def train_decoder(
     low, high = recipe["head_dropout"]
     word_ids = words_of_patches(pool, text)
     shown: dict[str, list] = {}
-    kinds_rng = np.random.default_rng(first)  # the same on every process
+    rng = np.random.default_rng([first, *rng.integers(2**31, size=2)])
     for step in range(first, steps):
         phase = next(x for x in recipe["phases"] if step / steps < x["until"])
-        kinds = list(phase["formats"])
-        kind = str(kinds_rng.choice(kinds, p=list(phase["formats"].values())))
-        pick = rng.integers(len(pool.scenes), size=recipe["images"][kind])
-        scenes = [pool.scenes[i] for i in pick]
-        ids, last, answers = batch(
-            text, kind, scenes, recipe["questions"][kind], rng, phase["statements"]
-        )
         drop = low + (high - low) * step / steps
-        logits = answer_logits(model, features[pick], text.prefix(kind), ids, last, drop=drop)
-        loss = F.cross_entropy(logits, answers)
-        aligned = alignment(model, features[pick], word_ids[pick])
-        loss = loss + recipe["alignment"] * aligned
+        pick = rng.integers(len(pool.scenes), size=recipe["images"])
+        scenes = [pool.scenes[i] for i in pick]
+        loss = recipe["alignment"] * alignment(model, features[pick], word_ids[pick])
+        for together in phase["formats"]:  # formats of like length share a forward pass
+            made = batch(text, together, scenes, rng, phase["statements"])
+            prefix = text.prefix("open" if "open" in together else "yes_no")
+            logits = answer_logits(
+                model, features[pick], prefix, made.ids, made.at, rows=made.rows, drop=drop
+            )
+            losses = F.cross_entropy(logits, made.targets, reduction="none")
+            right = (logits.argmax(-1) == made.targets).float()
+            for kind in together:
+                of = made.kinds == FORMATS.index(kind)
+                loss = loss + losses[of].mean() * phase["weights"].get(kind, 1.0)
+                shown.setdefault(kind, []).append(
+                    (losses[of].mean().item(), right[of].mean().item())
+                )
         for p in params:
             p.grad = torch.zeros_like(p)
         loss.backward()
@@ -317,8 +199,6 @@ def train_decoder(
         nn.utils.clip_grad_norm_(params, 1.0)
         opt.param_groups[0]["lr"] = schedule(step, steps, recipe["lr"])
         opt.step()
-        right = (logits.argmax(-1) == answers).float().mean().item()
-        shown.setdefault(kind, []).append((loss.item(), right, aligned.item()))
         if step % 25 == 24:
             mean = {k: np.mean(v, 0).round(3).tolist() for k, v in shown.items()}
             run.log(stage="decoder", step=step + 1, **mean)
@@ -356,6 +236,7 @@ def work(rank: int, recipe: dict, out: Path, to: Path, port: int) -> None:
 
 
 def main() -> None:
+    """Train from the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--recipe", default="tiny-llava", help="a recipe's name")
     parser.add_argument("--out", type=Path, default=Path("build/training"))
@@ -366,7 +247,9 @@ def main() -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    torch.multiprocessing.spawn(work, (recipe, out, args.to / args.recipe, port), nprocs=recipe["processes"])
+    torch.multiprocessing.spawn(
+        work, (recipe, out, args.to / args.recipe, port), nprocs=recipe["processes"]
+    )
 
 
 if __name__ == "__main__":
