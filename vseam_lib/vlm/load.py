@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import torch
@@ -17,6 +18,12 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch
 def shipped() -> list[str]:
     """Names of the models that come with the repository."""
     return sorted(p.parent.name for p in WEIGHTS.glob("*/config.json"))
+
+
+def shipped_metrics(name: str) -> dict | None:
+    """What was measured of a shipped model on held-out scenes; ``None`` for any other model."""
+    path = WEIGHTS / name / "metrics.json"
+    return json.loads(path.read_text()) if name in shipped() and path.is_file() else None
 
 
 def load(
