@@ -17,8 +17,8 @@ def tiny_llava(dtype):
     torch.manual_seed(0)
     model = llava(layers=3, heads=4, d_head=8, d_mlp=48).eval().requires_grad_(False)
     with torch.no_grad():
-        for weight in model.parameters():
-            if weight.dim() > 1:
+        for name, weight in model.named_parameters():
+            if weight.dim() > 1 and "language_model" not in name:
                 weight.mul_(3)
         answers = tokenizer().convert_tokens_to_ids(["Yes", "No"])
         model.get_output_embeddings().weight[answers] *= 20  # answers that are right and wrong

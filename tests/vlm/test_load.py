@@ -68,11 +68,16 @@ def test_a_family_without_an_adapter_is_an_error_that_names_the_known_ones(tmp_p
         load(str(tmp_path))
 
 
-def test_the_revision_is_a_digest_of_the_weights(saved, adapter32, tmp_path):
+@pytest.mark.parametrize("changed", ["model.safetensors", "tokenizer.json"])
+def test_the_revision_is_a_digest_of_all_that_changes_an_answer(
+    saved, adapter32, tmp_path, changed
+):
     assert load(str(saved)).revision == weights_digest(saved)
     adapter32.model.save_pretrained(tmp_path)
+    adapter32.processor.save_pretrained(tmp_path)
+    (tmp_path / "metrics.json").write_text("{}")
     assert weights_digest(tmp_path) == weights_digest(saved)
-    path = tmp_path / "model.safetensors"
+    path = tmp_path / changed
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
