@@ -118,12 +118,14 @@ from vseam_lib.world.export import is_embedded, question
 if is_embedded(data):
     posed = [question(t.id) for t in shown]
     other = {"Yes": "No", "No": "Yes"}
-    figures.gallery(
-        [[draw(s)[0] for s, _ in posed], [draw(q.counterfactual)[0] for _, q in posed]],
-        [
-            [f"{q.text}\n{q.answer}" for _, q in posed],
-            [f"changed: {other[q.answer]}" for _, q in posed],
-        ],
+    display(
+        figures.gallery(
+            [[draw(s)[0] for s, _ in posed], [draw(q.counterfactual)[0] for _, q in posed]],
+            [
+                [f"{q.text}\n{q.answer}" for _, q in posed],
+                [f"changed: {other[q.answer]}" for _, q in posed],
+            ],
+        )
     )
 else:
     print("The data of this run is not the embedded world: there is no exact counterfactual.")

@@ -41,6 +41,12 @@ def use_style() -> None:
     )
 
 
+def _closed(figure: Figure) -> Figure:
+    """Take a figure out of pyplot's hands: a notebook then shows it once, where it is returned."""
+    plt.close(figure)
+    return figure
+
+
 def gallery(
     rows: Sequence[Sequence[np.ndarray | Image.Image | Path]],
     titles: Sequence[Sequence[str]],
@@ -72,7 +78,7 @@ def gallery(
                     )
                 )  # fmt: skip
     figure.tight_layout()
-    return figure
+    return _closed(figure)
 
 
 def head_maps(
@@ -109,7 +115,7 @@ def head_maps(
     for ax in axes[:, 0]:
         ax.set_ylabel("layer")
     figure.colorbar(drawn, ax=axes, shrink=0.7, label=label)
-    return figure
+    return _closed(figure)
 
 
 def ranked_effects(curves: Mapping[str, np.ndarray], k: int, *, label: str) -> Figure:
@@ -131,7 +137,7 @@ def ranked_effects(curves: Mapping[str, np.ndarray], k: int, *, label: str) -> F
     ax.set_xlabel("rank of the head")
     ax.set_ylabel(label)
     ax.legend(frameon=False, fontsize=8, ncols=2)
-    return figure
+    return _closed(figure)
 
 
 def overlap_maps(overlaps: Mapping[str, pd.DataFrame], chance: float) -> Figure:
@@ -157,7 +163,7 @@ def overlap_maps(overlaps: Mapping[str, pd.DataFrame], chance: float) -> Figure:
         ax.tick_params(labelsize=8)
         ax.set_xlabel("")
         ax.set_ylabel("")
-    return figure
+    return _closed(figure)
 
 
 def edit_changes(changes: pd.DataFrame) -> Figure:
@@ -192,7 +198,7 @@ def edit_changes(changes: pd.DataFrame) -> Figure:
             if r == 0:
                 ax.set_title(images, fontsize=10)
     axes[0, 0].legend(frameon=False, fontsize=8)
-    return figure
+    return _closed(figure)
 
 
 def accuracy_bars(summary: pd.DataFrame) -> Figure:
@@ -213,4 +219,4 @@ def accuracy_bars(summary: pd.DataFrame) -> Figure:
     ax.set_ylim(0, 108)
     ax.set_ylabel("per cent")
     ax.legend(frameon=False, fontsize=8, loc="lower right")
-    return figure
+    return _closed(figure)
