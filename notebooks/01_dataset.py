@@ -95,7 +95,7 @@ Judgement(
 # the other object of a relation.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "{run}-fig-questions", "caption": "One question of each category with the boxes of its objects, the asked object's solid."}, "image": {"alt": "Seven pictures, one per category, each with a yes/no question, its answer and the boxes of the objects asked about."}}
-shown = [members[seed % len(members)] for members in groups.values()]
+shown = [members[(seed + 11 * k) % len(members)] for k, members in enumerate(groups.values())]
 half = (len(shown) + 1) // 2
 rows = [shown[:half], shown[half:]] if len(shown) > 1 else [shown]
 figures.gallery(
@@ -111,22 +111,24 @@ figures.gallery(
 # the objects concerned no pixel differs. This section needs the embedded world and is left out for
 # other data.
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "{run}-fig-oracle", "caption": "Top: the picture as drawn. Bottom: drawn again with only the asked-about thing changed, which reverses the right answer."}, "image": {"alt": "Pairs of pictures, original above and changed below, one pair per category."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "{run}-fig-oracle", "caption": "Questions and pictures as drawn; below each, the picture drawn again with only the asked-about thing changed, which reverses the right answer."}, "image": {"alt": "Pairs of pictures, original above and changed below, one pair per category."}}
 from vseam_lib.world.draw import draw
 from vseam_lib.world.export import is_embedded, question
 
 if is_embedded(data):
-    posed = [question(t.id) for t in shown]
     other = {"Yes": "No", "No": "Yes"}
-    display(
-        figures.gallery(
-            [[draw(s)[0] for s, _ in posed], [draw(q.counterfactual)[0] for _, q in posed]],
-            [
-                [f"{q.text}\n{q.answer}" for _, q in posed],
-                [f"changed: {other[q.answer]}" for _, q in posed],
-            ],
-        )
-    )
+    pictures, titles = [], []
+    for row in rows:
+        posed = [question(t.id) for t in row]
+        pictures += [
+            [draw(s)[0] for s, _ in posed],
+            [draw(q.counterfactual)[0] for _, q in posed],
+        ]
+        titles += [
+            [f"{q.text}\n{q.answer}" for _, q in posed],
+            [f"changed: {other[q.answer]}" for _, q in posed],
+        ]
+    display(figures.gallery(pictures, titles))
 else:
     print("The data of this run is not the embedded world: there is no exact counterfactual.")
 

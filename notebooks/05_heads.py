@@ -104,7 +104,8 @@ tables.show(sizes, caption="Sizes of D_correct and D_incorrect (Eq. 7)")
 # ## Where the heads are
 #
 # Blue means that masking the head lowers the probability of the right answer, red that it raises
-# it. Outlined are the positive heads in the first figure and the negative heads in the second.
+# it. Outlined are the positive heads in the first figure and the negative heads in the second. A
+# category with few wrong answers has large means over them; the colours saturate beyond the scale.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "{run}-fig-positive", "caption": "Mean change of P(answer) when a head is masked, over questions answered rightly. Outlined: the K positive heads."}, "image": {"alt": "Layer by head heat maps per category over rightly answered questions."}}
 figures.head_maps(

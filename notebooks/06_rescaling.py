@@ -93,20 +93,29 @@ k_heads = hd.resolve_k(k, len(vlm.heads))
 # %% tags=["hide-input"]
 chosen = images["images that chose the heads"]
 effects = hd.sweep(vlm, chosen, store, mask=mask)
-sets, edits, rows = {}, {}, []
+sets, edits, rows, left_out = {}, {}, [], []
 for category, members in by_category(chosen).items():
     own = effects.of(members)
     if own.right.all() or not own.right.any():
-        print(f"{category}: no wrong (or no right) answers, so no heads; left out")
+        left_out.append((str(category), "no wrong (or no right) answers, so no heads"))
         continue
     found = hd.top_heads(hd.causal_scores(own, score), k, overlap)
     try:
         edits[category] = modulate.table17_edits(found, *shape, removal=removal, lam=lam)
     except ValueError as error:
-        print(f"{category}: left out. {error}")
+        left_out.append((str(category), str(error)))
         continue
     sets[category] = found
     rows.append((str(category), int((~own.right).sum()), len(found.positive), len(found.negative)))
+if not edits:
+    raise ValueError(f"no category is left to edit: {left_out}; try overlap='disjoint', or more n")
+if left_out:
+    display(
+        tables.show(
+            pd.DataFrame(left_out, columns=["category", "why it is left out"]),
+            caption="Categories without an edit",
+        )
+    )
 tables.show(
     pd.DataFrame(rows, columns=["category", "wrong answers", "positive heads", "negative heads"]),
     caption="Heads that are edited, per category",

@@ -56,7 +56,9 @@ def gallery(
 ) -> Figure:
     """A grid of pictures with titles; the first box of each is solid, the others dashed."""
     n, m = len(rows), max(len(r) for r in rows)
-    figure, axes = plt.subplots(n, m, figsize=(2.35 * m, 2.75 * n), squeeze=False)
+    figure, axes = plt.subplots(
+        n, m, figsize=(2.35 * m, 2.95 * n), squeeze=False, layout="constrained"
+    )
     for r in range(n):
         for c in range(m):
             ax = axes[r, c]
@@ -69,7 +71,7 @@ def gallery(
                     picture = opened.convert("RGB")
             ax.imshow(picture, interpolation="nearest")
             head = f"{columns[c]}\n" if r == 0 and len(columns) > c else ""
-            ax.set_title(head + titles[r][c], fontsize=8.5)
+            ax.set_title(head + titles[r][c], fontsize=9)
             for k, box in enumerate(boxes[r][c] if boxes else ()):
                 ax.add_patch(
                     Rectangle(
@@ -77,7 +79,6 @@ def gallery(
                         ec="#ffd166" if k == 0 else "#ffffff", ls="-" if k == 0 else "--",
                     )
                 )  # fmt: skip
-    figure.tight_layout()
     return _closed(figure)
 
 
@@ -85,6 +86,9 @@ def head_maps(
     maps: Mapping[str, np.ndarray], marks: Mapping[str, Sequence[Head]], *, label: str
 ) -> Figure:
     """Layer x head heat maps, one panel per category, on one colour scale centred at 0.
+
+    The scale ends at 1.5 times the median of the panels' largest values and saturates beyond, so
+    that a category whose mean rests on few questions does not wash out the others.
 
     Args:
         maps: category to ``(n_layers, n_heads)``.
@@ -94,15 +98,15 @@ def head_maps(
     columns = min(4, n)
     rows = -(-n // columns)
     figure, axes = plt.subplots(
-        rows, columns, figsize=(2.6 * columns + 0.8, 2.7 * rows), squeeze=False,
+        rows, columns, figsize=(2.5 * columns + 0.8, 2.5 * rows), squeeze=False,
         layout="constrained", sharex=True, sharey=True,
     )  # fmt: skip
-    top = max(float(np.abs(m).max()) for m in maps.values()) or 1.0
+    top = 1.5 * float(np.median([np.abs(m).max() for m in maps.values()])) or 1.0
     drawn = None
     for ax in axes.flat[n:]:
         ax.set_axis_off()
     for ax, (category, values) in zip(axes.flat, maps.items(), strict=False):
-        drawn = ax.imshow(values, cmap="RdBu_r", vmin=-top, vmax=top, origin="lower")
+        drawn = ax.imshow(values, cmap="RdBu_r", vmin=-top, vmax=top, origin="lower", aspect="auto")
         for head in marks.get(category, ()):
             ax.add_patch(
                 Rectangle((head.head - 0.5, head.layer - 0.5), 1, 1, fill=False, ec="k", lw=1.1)
@@ -114,7 +118,7 @@ def head_maps(
         ax.set_xlabel("head")
     for ax in axes[:, 0]:
         ax.set_ylabel("layer")
-    figure.colorbar(drawn, ax=axes, shrink=0.7, label=label)
+    figure.colorbar(drawn, ax=axes, shrink=0.7, label=label, extend="both")
     return _closed(figure)
 
 
