@@ -50,11 +50,8 @@ SHIPPED = sorted(
     if path.is_file()
 )
 
-# Chapters that read what an earlier chapter of the same run left in the store. They would compute
-# it themselves, so the earlier one is waited for, and its being newer is no reason to run again.
-AFTER = {"06_rescaling": "05_heads"}
-
-# Sweeps use every core; the other chapters leave room for one another.
+# These share per-question results through the store: whichever runs first computes them. They use
+# every core, so on one machine they never run side by side.
 HEAVY = {"05_heads", "06_rescaling"}
 
 
@@ -69,13 +66,6 @@ def world_data(wildcards):
     own = (values["chapters"].get(wildcards.chapter) or {}).get("data")
     data = own or (values.get("common") or {}).get("data", f"{WORLD}/gqa")
     return [f"{WORLD}/gqa/README.json"] if Path(data).is_relative_to(WORLD) else []
-
-
-def earlier(wildcards):
-    """Return the chapter of the same run to wait for."""
-    first = AFTER.get(wildcards.chapter)
-    found = first and first in profile(wildcards.run)["chapters"]
-    return ancient(f"book/runs/{wildcards.run}/{first}.ipynb") if found else []
 
 
 def shown_chapters():
@@ -123,7 +113,6 @@ rule chapter:
         notebook="notebooks/{chapter}.py",
         profile="profiles/{run}.yml",
         data=world_data,
-        earlier=earlier,
         library=LIBRARY,
         shipped=SHIPPED,
     output:
