@@ -60,8 +60,6 @@ available = read_gqa(data, split, categories=categories, **lenient, report=repor
 triples = sample(available, n or None, seed)
 groups = by_category(triples)
 glue("n_triples", len(triples), display=False)
-glue("n_available", len(available), display=False)
-glue("n_images", len({t.image_id for t in triples}), display=False)
 
 # %% [markdown]
 # ## Sizes and balance
@@ -82,7 +80,6 @@ tables.show(
 
 # %% tags=["hide-input"]
 worst = float((sizes["yes_share"] - 50).abs().max())
-glue("worst_imbalance", worst, display=False)
 Judgement(
     "The sample is balanced between Yes and No in every category (section 5.1)",
     {"every category's share of Yes is within 5 points of 50 %": worst <= 5},
@@ -147,8 +144,6 @@ answered = evaluate.answers(
     vlm, triples, {"original": HeadEdits.none(vlm.n_layers, vlm.n_heads)}, store
 )
 summary = evaluate.summary(answered)
-glue("accuracy", summary["accuracy"].mean(), display=False)
-glue("yes_rate", summary["yes_rate"].mean(), display=False)
 tables.show(
     summary.drop(columns="edit").rename(columns={"yes_rate": "yes-rate", "p": "mean P(answer)"}),
     {

@@ -68,8 +68,6 @@ triples = sample(read_gqa(data, split, categories=categories, **lenient), n or N
 vlm = load(model, dtype=dtype, device=device, prompt=prompt)
 k_heads = hd.resolve_k(k, len(vlm.heads))
 glue("n_heads", len(vlm.heads), display=False)
-glue("n_layers", vlm.n_layers, display=False)
-glue("n_triples", len(triples), display=False)
 glue("k_share", 100 * k_heads / len(vlm.heads), display=False)
 
 # %% tags=["hide-input"]
@@ -135,7 +133,6 @@ largest = max(
      for c, s in scores.items()),
 )  # fmt: skip
 glue("largest_effect", largest[0], display=False)
-glue("largest_where", f"{largest[2]} on {largest[1]}", display=False)
 print(f"Largest single-head cost: {largest[0]:.3f} ({largest[2]} on {largest[1]}).")
 
 # %% [markdown]
