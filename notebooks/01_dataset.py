@@ -175,7 +175,6 @@ measured = shipped_metrics(model)
 if measured:
     card = pd.DataFrame(measured["heldout"]).T.rename_axis("category").reset_index()
     card = card.drop(columns="n").rename(columns={"yes_rate": "yes-rate"})
-    glue("heldout_mean", measured["heldout"]["mean"]["accuracy"], display=False)
     display(
         tables.show(
             card,
