@@ -276,8 +276,8 @@ Judgement(
 # ## What differs from the paper
 #
 # - The default model is small and was trained with random head dropout, so that its computation is
-#   spread over heads; it has a hundred-odd heads where LLaVA-1.5-7B has 1,024, and K heads are a
-#   larger share of them.
+#   spread over heads; it has far fewer heads than LLaVA-1.5-7B's 1,024, and K heads are a larger
+#   share of them.
 # - All effects are exact: one recorded run per picture, replayed from the masked layer on. Tests
 #   hold them against one plain forward pass per head.
 # - Negative heads rest on the wrong answers only, few where the model is good. The sizes stand in
