@@ -120,8 +120,8 @@ figures.head_maps(
 # %% [markdown]
 # ## How few heads carry the answer
 #
-# In a model of seven billion parameters ten heads are one per cent of all and no single one is
-# indispensable. Whether that is so here decides how far results on sets of heads can be compared.
+# Where a few heads carry everything, removing any set that holds one of them says little about the
+# set. The curves show how quickly the cost falls from the most important head to the rest.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "{run}-fig-ranked", "caption": "Cost of masking a head on rightly answered questions, heads sorted by cost."}, "image": {"alt": "Sorted head effects, one curve per category."}}
 figures.ranked_effects(

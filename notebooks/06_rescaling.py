@@ -109,6 +109,7 @@ for category, members in by_category(chosen).items():
     rows.append((str(category), int((~own.right).sum()), len(found.positive), len(found.negative)))
 if not edits:
     raise ValueError(f"no category is left to edit: {left_out}; try overlap='disjoint', or more n")
+covered = ", ".join(edits)
 if left_out:
     display(
         tables.show(
@@ -184,7 +185,7 @@ for name in dict.fromkeys(table17["images"]):
 # %% [markdown]
 # ## Averages over levels, in the form of Table 3
 #
-# Macro averages over the categories of a level. (The paper's own Table 3 does not equal the
+# Macro averages over the categories of a level that have an edit; the caption lists them. (The paper's own Table 3 does not equal the
 # averages of its Table 17.)
 
 # %% tags=["hide-input"]
@@ -201,7 +202,7 @@ for _, row in table3[table3["model"] == "LLaVA"].iterrows():
 tables.show(
     pd.DataFrame(rows),
     dict.fromkeys(("attribute", "object", "relation", "average"), "{:.2f}"),
-    "Table 3 form: accuracy by concept level (per cent)",
+    f"Table 3 form: accuracy by concept level (per cent); this run's over {covered}",
 )
 
 # %% [markdown]
@@ -271,7 +272,7 @@ tables.show(
         columns=["images", "edit", "change", "from", "to"],
     ),
     dict.fromkeys(("change", "from", "to"), "{:+.2f}"),
-    "Change of accuracy over all questions (points, 95 % interval)",
+    f"Change of accuracy over all questions on {covered} (points, 95 % interval)",
 )
 
 # %% tags=["hide-input"]

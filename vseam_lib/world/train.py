@@ -5,8 +5,8 @@
 2. With the tower frozen, projector and word embeddings are aligned: a patch resembles the words
    for what it shows.
 3. Projector and decoder learn to answer: captions, short statements and one-word questions first,
-   the paper's prompts last. The picture and the text before it are run once per
-   image and shared by all its questions (``shared_prefix``).
+   the paper's prompts last. The picture and the text before it are run once and shared by all
+   questions about it (``shared_prefix``).
 
 Whole heads are dropped at random in stage 3, so that no single head becomes indispensable. The
 dropped value is zero, not the mean of the other heads: the paper's own intervention (Eq. 5) is
