@@ -185,8 +185,8 @@ for name in dict.fromkeys(table17["images"]):
 # %% [markdown]
 # ## Averages over levels, in the form of Table 3
 #
-# Macro averages over the categories of a level that have an edit; the caption lists them. (The paper's own Table 3 does not equal the
-# averages of its Table 17.)
+# Macro averages over the categories of a level that have an edit; the caption lists them. (The
+# paper's own Table 3 does not equal the averages of its Table 17.)
 
 # %% tags=["hide-input"]
 rows = []
