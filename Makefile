@@ -9,6 +9,7 @@ HTML ?= build/html
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+BENCH := $(VENV)/.bench
 # By time stamps alone, as make does: touch a chapter to run it again.
 SNAKEMAKE := $(BIN)/snakemake -c$(CORES) --quiet host rules progress --rerun-incomplete \
   --max-checksum-file-size 0
@@ -34,11 +35,12 @@ lint: $(INSTALLED) ## check style and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-bench: $(INSTALLED) ## time the engine
+bench: $(BENCH) data ## time the engine against one forward each, nnsight and TransformerLens
 	$(BIN)/python -m vseam_lib.bench
 
 weights: $(INSTALLED) ## train the shipped models again from nothing
-	$(BIN)/python -m vseam_lib.world.train
+	$(BIN)/python -m vseam_lib.world.train --recipe tiny-llava
+	$(BIN)/python -m vseam_lib.world.train --recipe tiny-instructblip
 
 notebooks: $(INSTALLED) ## check the chapters and write them as .ipynb, not executed
 	$(BIN)/jupytext --quiet --test --to ipynb notebooks/*.py
@@ -58,6 +60,12 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	  -c constraints.txt -e '.[book,test,editing]'
 	@touch $@
+
+# The engines that `make bench` compares with; it runs without them, too, and says so.
+$(BENCH): $(INSTALLED)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  -c constraints.txt -e '.[bench]' && touch $@ \
+	  || echo "nnsight and TransformerLens could not be installed; going on without them"
 
 # The tests of the rendered book drive Chromium; without it they skip and say so.
 browser:

@@ -10,7 +10,8 @@
 #
 # snakemake -c2                                     the book, on two cores
 # snakemake -c2 book/runs/smoke/05_heads.ipynb      one chapter of one run
-# snakemake -c2 --config run=smoke html=/tmp/html   the book over another run, somewhere else
+# snakemake -c2 --config run=smoke html=/tmp/html   the book over another first run, elsewhere
+# snakemake -c2 --config run=smoke,smoke-instructblip    ... and over another second run
 # snakemake --executor slurm -j 50 ...              the same on a cluster
 
 import os
@@ -20,7 +21,7 @@ from pathlib import Path
 
 import yaml
 
-# The runs that the table of contents shows; `run` swaps the first of them for another profile.
+# The runs that the table of contents shows; `run` swaps them, in order, for other profiles.
 TOC = yaml.safe_load(Path("_toc.yml").read_text())
 SHOWN = [
     entry["file"]
@@ -28,8 +29,7 @@ SHOWN = [
     for entry in part["chapters"]
     if entry["file"].startswith("runs/")
 ]
-FIRST = SHOWN[0].split("/")[1]
-RUN = config.get("run", FIRST)
+RUN = config.get("run", "")
 HTML = config.get("html", "build/html")
 WORLD = "build/world"
 PYTHON = shlex.quote(sys.executable)
@@ -40,7 +40,23 @@ BOOK = shlex.quote(str(Path(sys.executable).with_name("jupyter-book")))
 CODE = {str(path) for path in Path("vseam_lib").rglob("*.py")}
 WORLD_CODE = {path for path in CODE if path.startswith("vseam_lib/world/")}
 TRAINING = {
-    f"vseam_lib/world/{name}.py" for name in ("items", "loop", "models", "pool", "shared_prefix", "ship", "statements", "train")
+    f"vseam_lib/world/{name}.py"
+    for name in (
+        "alignment",
+        "instructblip_stages",
+        "items",
+        "llava_stages",
+        "loop",
+        "models",
+        "pool",
+        "shared_prefix",
+        "ship",
+        "statements",
+        "train",
+        "vision_stage",
+    )
+}
+py" for name in ("items", "loop", "models", "pool", "shared_prefix", "ship", "statements", "train")
 }
 LIBRARY = sorted(CODE - WORLD_CODE - {"vseam_lib/bench.py"})
 SHIPPED = sorted(
@@ -52,7 +68,7 @@ SHIPPED = sorted(
 
 # These share per-question results through the store: whichever runs first computes them. They use
 # every core, so on one machine they never run side by side.
-HEAVY = {"05_heads", "06_rescaling"}
+HEAVY = {"03_information_flow", "04_logit_lens", "05_heads", "06_rescaling"}
 
 
 def profile(run):
@@ -69,10 +85,11 @@ def world_data(wildcards):
 
 
 def shown_chapters():
-    """Return the executed notebooks of the table of contents, with the first run swapped."""
-    return [
-        f"book/{entry}.ipynb".replace(f"runs/{FIRST}/", f"runs/{RUN}/", 1) for entry in SHOWN
-    ]
+    """Return the executed notebooks of the table of contents, with its runs swapped."""
+    runs = list(dict.fromkeys(entry.split("/")[1] for entry in SHOWN))
+    swap = dict(zip(runs, RUN.split(",") if RUN else []))
+    parts = [entry.split("/") for entry in SHOWN]
+    return [f"book/runs/{swap.get(run, run)}/{chapter}.ipynb" for _, run, chapter in parts]
 
 
 def book_sources():

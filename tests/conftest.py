@@ -1,15 +1,25 @@
 """What several tests share: a tiny untrained LLaVA, a small world, and the plain twin."""
 
+from functools import partial
 from itertools import groupby
 
 import pytest
 import torch
 from PIL import Image
+from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
+from vseam_lib.sources.edits import find_edits
 from vseam_lib.sources.gqa import read_gqa
+from vseam_lib.vlm.instructblip import InstructBlipAdapter
 from vseam_lib.vlm.llava import LlavaAdapter
 from vseam_lib.world.export import export
-from vseam_lib.world.models import llava, llava_processor, tokenizer
+from vseam_lib.world.models import (
+    instructblip,
+    instructblip_processor,
+    llava,
+    llava_processor,
+    tokenizer,
+)
 
 
 def tiny_llava(dtype):
@@ -22,7 +32,31 @@ def tiny_llava(dtype):
                 weight.mul_(3)
         answers = tokenizer().convert_tokens_to_ids(["Yes", "No"])
         model.get_output_embeddings().weight[answers] *= 20  # answers that are right and wrong
-    return model.to(dtype)
+    return in_full_precision(model.to(dtype))
+
+
+def tiny_instructblip(dtype):
+    """Untrained, with larger answers, so that some are right and some wrong."""
+    torch.manual_seed(0)
+    model = instructblip(3, 4, 8, 48, queries=4, qformer_layers=2).eval().requires_grad_(False)
+    with torch.no_grad():
+        answers = tokenizer().convert_tokens_to_ids(["yes", "no"])
+        model.get_output_embeddings().weight[answers] *= 20
+    return in_full_precision(model.to(dtype))
+
+
+def in_full_precision(model):
+    """Let norms compute in the model's dtype: in transformers they round to float32, which would
+    hide from a float64 test whether two ways of computing agree.
+    """
+    for norm in model.modules():
+        if isinstance(norm, LlamaRMSNorm):
+            norm.forward = partial(rms_norm, norm)
+    return model
+
+
+def rms_norm(norm, x):
+    return norm.weight * x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + norm.variance_epsilon)
 
 
 @pytest.fixture(scope="session")
@@ -41,6 +75,14 @@ def adapter32():
 
 
 @pytest.fixture(scope="session")
+def blip():
+    """InstructBLIP in float64."""
+    return InstructBlipAdapter(
+        model=tiny_instructblip(torch.float64), processor=instructblip_processor(4), revision="b64"
+    )
+
+
+@pytest.fixture(scope="session")
 def world(tmp_path_factory):
     """Directory of a small exported world in GQA's layout."""
     out = tmp_path_factory.mktemp("world")
@@ -51,6 +93,12 @@ def world(tmp_path_factory):
 @pytest.fixture(scope="session")
 def triples(world):
     return read_gqa(world, "analysis")
+
+
+@pytest.fixture(scope="session")
+def edited(world, triples):
+    """The edited image of every triple."""
+    return find_edits(world / "edits", triples)
 
 
 @pytest.fixture(scope="session")
@@ -100,12 +148,8 @@ def plain():
             for layer, edit in (edits or {}).items()
         ]
         try:
-            out = model(
-                input_ids=batch["input_ids"],
-                attention_mask=batch["attention_mask"],
-                pixel_values=batch["pixel_values"].to(model.dtype),
-                use_cache=False,
-            )
+            pixels = batch.pop("pixel_values").to(model.dtype)
+            out = model(**batch, pixel_values=pixels, use_cache=False)
         finally:
             for hook in hooks:
                 hook.remove()

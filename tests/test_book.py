@@ -28,8 +28,9 @@ CHROMIUM = next(
     None,
 )
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
+RUNS = {"tiny-llava": "smoke", "tiny-instructblip": "smoke-instructblip"}
 PAGES = ["index"] + [
-    chapter["file"].replace("runs/tiny-llava/", "runs/smoke/")
+    re.sub("runs/([^/]+)/", lambda m: f"runs/{RUNS[m[1]]}/", chapter["file"])
     for part in TOC["parts"]
     for chapter in part["chapters"]
 ]
@@ -47,7 +48,7 @@ def html(tmp_path_factory) -> Path:
     snakemake = Path(sys.executable).with_name("snakemake")
     done = subprocess.run(
         [snakemake, "-c2", "--nolock", "--rerun-incomplete"]
-        + ["--config", "run=smoke", f"html={target}"],
+        + ["--config", f"run={','.join(RUNS.values())}", f"html={target}"],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -170,7 +171,7 @@ def test_a_page_depends_on_the_notebooks_its_numbers_come_from(tmp_path):
     noted = []
     app = SimpleNamespace(
         srcdir=tmp_path,
-        config=SimpleNamespace(vseam_swap=None),
+        config=SimpleNamespace(vseam_swap={}),
         env=SimpleNamespace(note_dependency=noted.append),
     )
     vseam_book.read_source(app, "index", ["{glue:text}`runs/mine/01.ipynb::n:d`"])
@@ -187,11 +188,11 @@ def test_another_run_takes_the_place_of_the_shown_one():
 
 
 def swap(text):
-    return vseam_book.swap_run(text, "tiny", "mine")
+    return vseam_book.swap_runs(text, {"tiny": "mine"})
 
 
 def swapped(text):
-    return vseam_book.swap_run(text, "tiny-llava", "smoke")
+    return vseam_book.swap_runs(text, {"tiny-llava": "smoke"})
 
 
 # ------------------------------------------------------------------------------ in the browser

@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
 PROFILES = sorted((ROOT / "profiles").glob("*.yml"))
 PROSE = [ROOT / "README.md", *sorted((ROOT / "book").glob("*.md"))]
+SHOWN = ["tiny-llava", "tiny-instructblip"]  # runs in the book, the chapters' defaults first
 chapters = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
@@ -63,17 +64,18 @@ def test_profiles_set_only_declared_parameters_to_values_of_their_type(path):
 
 
 def test_the_shown_run_is_the_chapters_defaults():
-    profile = profiles.load_profile("tiny-llava", ROOT / "profiles")
+    profile = profiles.load_profile(SHOWN[0], ROOT / "profiles")
     for chapter, declared in profiles.check_profile(profile, ROOT / "notebooks").items():
         for name, value in (profile.common | profile.chapters[chapter]).items():
             if name in declared:
                 assert declared[name].default == value, f"{chapter}: {name}"
 
 
-def test_the_table_of_contents_shows_every_chapter_of_the_shown_run():
+def test_the_table_of_contents_shows_every_chapter_of_the_shown_runs():
     toc = (ROOT / "_toc.yml").read_text()
-    shown = re.findall(r"file: runs/tiny-llava/(\S+)", toc)
-    assert shown == [path.stem for path in NOTEBOOKS]
+    for run in SHOWN:
+        shown = re.findall(rf"file: runs/{run}/(\S+)", toc)
+        assert shown == [path.stem for path in NOTEBOOKS]
 
 
 @pytest.mark.parametrize("path", PROSE, ids=lambda path: path.name)

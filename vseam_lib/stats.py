@@ -20,23 +20,37 @@ class Interval(NamedTuple):
         return self.low > 0 or self.high < 0
 
 
-def clustered_mean(
-    values: Sequence[float],
+class Band(NamedTuple):
+    """Means with confidence intervals, arrays of one shape in the unit of the values."""
+
+    mean: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+def resampled_clusters(n: int, draws: int, seed: int) -> np.ndarray:
+    """How often each of ``n`` clusters occurs in each bootstrap draw, ``(draws, n)``."""
+    rng = np.random.default_rng(seed)
+    return rng.multinomial(n, np.full(n, 1 / n), size=draws).astype(float)
+
+
+def clustered_band(
+    values: np.ndarray,
     clusters: Sequence[str],
     *,
     level: float = 0.95,
-    draws: int = 4000,
+    draws: int = 2000,
     seed: int = 0,
-) -> Interval:
-    """Mean with a percentile bootstrap interval that resamples whole clusters.
+) -> Band:
+    """Means over samples with percentile bootstrap intervals that resample whole clusters.
 
     Args:
-        values: one number per sample, such as the change of ``right`` between two edits.
+        values: ``(N, ...)``, one array per sample; intervals are pointwise.
         clusters: the sample's image; questions about one image rise and fall together.
 
     Raises:
         ValueError: unequal lengths, non-finite values, or fewer than two clusters. Do not trust
-            the interval below about 30 clusters.
+            the intervals below about 30 clusters.
     """
     x = np.asarray(values, float)
     if len(x) != len(clusters):
@@ -46,9 +60,23 @@ def clustered_mean(
     names, index = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
     if len(names) < 2:
         raise ValueError("expected at least two clusters to resample, got one image")
-    sums = np.bincount(index, weights=x)
-    sizes = np.bincount(index)
-    picks = np.random.default_rng(seed).integers(len(names), size=(draws, len(names)))
-    means = sums[picks].sum(1) / sizes[picks].sum(1)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(x.mean()), float(low), float(high))
+    flat = x.reshape(len(x), -1)
+    sums = np.zeros((len(names), flat.shape[1]))
+    np.add.at(sums, index, flat)
+    counts = resampled_clusters(len(names), draws, seed)
+    means = counts @ sums / (counts @ np.bincount(index))[:, None]
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return Band(*(v.reshape(x.shape[1:]) for v in (flat.mean(0), low, high)))
+
+
+def clustered_mean(
+    values: Sequence[float],
+    clusters: Sequence[str],
+    *,
+    level: float = 0.95,
+    draws: int = 4000,
+    seed: int = 0,
+) -> Interval:
+    """Mean of one number per sample with its interval; see :func:`clustered_band`."""
+    band = clustered_band(np.asarray(values, float), clusters, level=level, draws=draws, seed=seed)
+    return Interval(*(float(v) for v in band))

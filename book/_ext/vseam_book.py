@@ -6,7 +6,8 @@
   notebook renders the page again.
 * Named values in a docstring's Returns section become a list.
 * MathJax comes from the installed package, never from another host.
-* The variable ``VSEAM_RUN`` shows another run in place of the first of the table of contents.
+* The variable ``VSEAM_RUN`` (``a`` or ``a,b``) shows other runs in place of those of the table of
+  contents, in its order.
 """
 
 from __future__ import annotations
@@ -31,26 +32,30 @@ def toc_runs(toc: Path) -> list[str]:
     return re.findall(r"^[^#\n]*file:\s*(runs/\S+)", toc.read_text(encoding="utf-8"), re.MULTILINE)
 
 
-def swap_run(text: str, old: str, new: str) -> str:
-    """Return a page or table of contents that shows run ``new`` in place of run ``old``.
+def swap_runs(text: str, swaps: dict[str, str]) -> str:
+    """Return a page or table of contents that shows each run ``new`` in place of ``old``.
 
     Paths (``runs/old/...``) and labels of figures and tables (``old-fig-...``) change.
     """
-    text = text.replace(f"runs/{old}/", f"runs/{new}/")
-    return re.sub(rf"(?<![\w-]){re.escape(old)}-(?=(fig|tbl)-)", f"{new}-", text)
+    for old, new in swaps.items():
+        text = text.replace(f"runs/{old}/", f"runs/{new}/")
+        text = re.sub(rf"(?<![\w-]){re.escape(old)}-(?=(fig|tbl)-)", f"{new}-", text)
+    return text
 
 
 def choose_run(app: Sphinx, config: Config) -> None:
-    """Swap the first run of the table of contents for ``VSEAM_RUN`` and check the notebooks."""
+    """Swap the runs of the table of contents for ``VSEAM_RUN`` and check the notebooks."""
     toc = Path(app.srcdir, config.external_toc_path)
     shown = toc_runs(toc)
-    config.vseam_swap = None
-    run = os.environ.get("VSEAM_RUN")
-    if shown and run and run != shown[0].split("/")[1]:
-        config.vseam_swap = (shown[0].split("/")[1], run)
+    runs = list(dict.fromkeys(entry.split("/")[1] for entry in shown))
+    wanted = [run for run in os.environ.get("VSEAM_RUN", "").split(",") if run]
+    config.vseam_swap = {
+        old: new for old, new in zip(runs, wanted, strict=False) if old != new
+    }
+    if config.vseam_swap:
         other = Path(app.doctreedir, "_toc.yml")
         other.parent.mkdir(parents=True, exist_ok=True)
-        other.write_text(swap_run(toc.read_text(encoding="utf-8"), *config.vseam_swap))
+        other.write_text(swap_runs(toc.read_text(encoding="utf-8"), config.vseam_swap))
         config.external_toc_path = str(other)
         shown = toc_runs(other)
     missing = [entry for entry in shown if not Path(app.srcdir, f"{entry}.ipynb").is_file()]
@@ -67,7 +72,7 @@ def read_source(app: Sphinx, docname: str, content: list[str]) -> None:
     if docname.startswith("runs/"):
         return
     if app.config.vseam_swap:
-        content[0] = swap_run(content[0], *app.config.vseam_swap)
+        content[0] = swap_runs(content[0], app.config.vseam_swap)
     for path in GLUE.findall(content[0]):
         source = Path(app.srcdir, docname).parent / path
         if not source.is_file():
@@ -131,7 +136,7 @@ def copy_mathjax(app: Sphinx, error: Exception | None) -> None:
 def setup(app: Sphinx) -> dict[str, object]:
     """Register the extension."""
     app.setup_extension("sphinx.ext.autodoc")
-    app.add_config_value("vseam_swap", None, "env")
+    app.add_config_value("vseam_swap", {}, "env")
     app.add_config_value("comments_config", {}, "env")  # Jupyter Book sets it for sphinx_comments
     app.connect("config-inited", choose_run, priority=100)
     app.connect("source-read", read_source)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from vseam_lib.causal import groups
+from vseam_lib.causal import heads
 from vseam_lib.causal.heads import (
     Effects,
     Scores,
@@ -78,10 +78,10 @@ def test_right_means_that_the_answer_is_the_top_token(adapter, triples, plain, t
 def test_a_second_sweep_computes_nothing(adapter, triples, tmp_path, monkeypatch):
     first = sweep(adapter, triples[:8], tmp_path)
 
-    def fail(*args):
+    def fail(*args, **kwargs):
         raise AssertionError("computed again")
 
-    monkeypatch.setattr(groups, "record", fail)
+    monkeypatch.setattr(heads, "record", fail)
     again = sweep(adapter, triples[:8], tmp_path)
     assert np.array_equal(first.delta, again.delta) and np.array_equal(first.p, again.p)
     fewer = sweep(adapter, triples[2:4][::-1], tmp_path)

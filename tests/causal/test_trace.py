@@ -1,8 +1,11 @@
+import copy
+from dataclasses import replace
+
 import pytest
 import torch
 
 from vseam_lib.causal.interventions import HeadEdits
-from vseam_lib.causal.trace import record, replay
+from vseam_lib.causal.trace import record, replay, run_last_layer, run_layer, variant_bytes
 from vseam_lib.vlm.adapter import Head
 
 
@@ -122,12 +125,130 @@ def test_variants_of_different_kinds_share_a_batch(adapter, one_image, clean, pl
         assert (variant - plain(adapter, one_image, twin)).abs().max() < 1e-10
 
 
-@pytest.mark.parametrize("rows", [1, 250, 10**6])
-def test_chunks_do_not_change_the_result(adapter, clean, rows):
+@pytest.mark.parametrize("variants", [1.5, 5, 10**6])
+def test_the_budget_does_not_change_the_result(adapter, clean, variants):
+    S = len(clean.group.ids)
+    budget = variants * variant_bytes(adapter, S, S) / 2**20
     edits = HeadEdits.mask([[h] for h in adapter.heads], adapter.n_layers, adapter.n_heads)
-    assert (
-        replay(adapter, clean, edits, rows=rows) - replay(adapter, clean, edits)
-    ).abs().max() < (1e-11)
+    out = replay(adapter, clean, edits, budget_mib=budget)
+    assert (out - replay(adapter, clean, edits)).abs().max() < 1e-12
+
+
+def test_a_budget_too_small_for_one_variant_is_an_error(adapter, clean):
+    edits = HeadEdits.mask([[Head(0, 0)]], adapter.n_layers, adapter.n_heads)
+    with pytest.raises(ValueError, match=r"at least \d+\.\d MiB for one variant.*raise budget_mib"):
+        replay(adapter, clean, edits, budget_mib=0.01)
+
+
+@pytest.mark.parametrize("name", ["adapter", "adapter32", "blip"])
+@pytest.mark.parametrize("without", [{"replay_from": 3}, {"replay_from": 2}, {"caches": False}])
+def test_every_shortcut_agrees_with_doing_without_it(
+    request, triples, one_image, group_of, name, without
+):
+    adapter = request.getfixturevalue(name)
+    group = group_of(adapter, one_image if adapter.shares_image else triples[:1])
+    slow = replace(adapter, **without)
+    L, H = adapter.n_layers, adapter.n_heads
+    edits = HeadEdits.cat(
+        [
+            HeadEdits.mask([[h] for h in adapter.heads], L, H),
+            HeadEdits.mask([[Head(0, 1), Head(2, 3)], [Head(2, 0)]], L, H, by="zero"),
+        ]
+    )
+    fast, truth = (replay(a, record(a, group), edits) for a in (adapter, slow))
+    assert (fast - truth).abs().max() < (1e-5 if name == "adapter32" else 1e-12)
+    assert (truth.std(0)).max() > 1e-6
+
+
+@pytest.mark.parametrize("start", [3, 60])
+def test_late_positions_run_on_recorded_keys_and_values_as_in_the_whole_sequence(
+    adapter, one_image, group_of, start
+):
+    run = record(adapter, group_of(adapter, one_image), keep=["cache"])
+    for layer in range(adapter.n_layers):
+        part = run_layer(
+            adapter, run, layer, run.states[layer][:, start:], start, run.cache[layer]
+        )
+        assert (part - run.states[layer + 1][:, start:]).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("start", [0, 60])
+def test_the_last_layer_at_the_last_tokens_is_the_last_layer(
+    adapter, one_image, group_of, start
+):
+    run = record(adapter, group_of(adapter, one_image), keep=["cache"])
+    k = adapter.n_layers - 1
+    out = run_last_layer(adapter, run, run.states[k][:, start:], start, run.cache[k])
+    assert (out - run.states[-1][:, run.group.last]).abs().max() < 1e-12
+
+
+def test_what_a_recording_keeps_is_what_the_modules_gave(adapter, one_image, group_of):
+    run = record(adapter, group_of(adapter, one_image), keep=["attn", "mlp", "heads", "cache"])
+    for k, layer in enumerate(adapter.layers):
+        attn, mlp, z = (run.kept(name)[k] for name in ("attn", "mlp", "heads"))
+        assert (run.states[k] + attn + mlp - run.states[k + 1]).abs().max() < 1e-12
+        assert (layer.self_attn.o_proj(z) - attn).abs().max() < 1e-12
+    assert hooks_of(adapter) == []
+
+
+def test_what_was_not_kept_is_named(adapter, clean):
+    with pytest.raises(KeyError, match="did not keep 'mlp'"):
+        clean.kept("mlp")
+    with pytest.raises(ValueError, match=r"got \['logits'\]"):
+        record(adapter, clean.group, keep=["logits"])
+
+
+def test_a_decoder_that_cannot_be_replayed_is_named_with_the_field_that_turns_replay_off(
+    adapter, one_image, group_of
+):
+    """The decoder here adds 1 before layer 1 whenever it runs as a whole."""
+    inside = []
+    handles = [
+        adapter.decoder.register_forward_pre_hook(lambda m, a: inside.append(True)),
+        adapter.decoder.register_forward_hook(lambda m, a, o: inside.clear()),
+        adapter.layers[1].register_forward_pre_hook(
+            lambda m, args: (args[0] + 1, *args[1:]) if inside else None
+        ),
+    ]
+    try:
+        with pytest.raises(RuntimeError, match="between layers 0 and 1.*replay_from to 1 or more"):
+            record(adapter, group_of(adapter, one_image))
+        inside.clear()
+        careful = replace(adapter, replay_from=1)
+        run = record(careful, group_of(adapter, one_image))
+        edits = HeadEdits.mask([[Head(0, 1)], [Head(2, 1)]], 3, 4)
+        fast = torch.cat([replay(careful, run, edits[i : i + 1]) for i in range(2)])
+        truth = replay(replace(adapter, replay_from=3), run, edits)
+        assert (fast - truth).abs().max() < 1e-12
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def test_attention_without_a_cache_is_named_with_the_field_that_turns_reuse_off(
+    adapter, clean, monkeypatch
+):
+    attention = adapter.layers[-1].self_attn
+    forward = attention.forward
+    monkeypatch.setattr(
+        attention, "forward", lambda *a, past_key_values=None, **k: forward(*a, **k)
+    )
+    edits = HeadEdits.mask([[Head(0, 0)]], adapter.n_layers, adapter.n_heads)
+    with pytest.raises(RuntimeError, match="the adapter's field caches to False"):
+        replay(adapter, clean, edits)
+    slow = replace(adapter, caches=False)
+    assert torch.isfinite(replay(slow, clean, edits)).all()
+
+
+def test_bfloat16_is_replayed_in_bfloat16(one_image, group_of, adapter32):
+    half = replace(adapter32, model=copy.deepcopy(adapter32.model).bfloat16())
+    run = record(half, group_of(half, one_image))
+    edits = HeadEdits.mask([[h] for h in half.heads], half.n_layers, half.n_heads)
+    out = replay(half, run, edits)
+    truth = replay(adapter32, record(adapter32, group_of(adapter32, one_image)), edits)
+    assert run.states[0].dtype == torch.bfloat16 and out.dtype == torch.float32
+    p, q = out.softmax(-1), truth.softmax(-1)
+    assert (p - q).abs().max() < 0.1
 
 
 def test_hooks_are_gone_afterwards(adapter, one_image, group_of):

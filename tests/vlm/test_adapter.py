@@ -95,7 +95,7 @@ def test_the_7b_image_span_is_as_long_as_its_576_features(llava_7b, group_7b):
 def test_the_7b_model_records_and_replays_in_the_right_shapes(llava_7b, group_7b):
     clean = record(llava_7b, group_7b)
     assert clean.logits.shape == (3, 32064)
-    assert [x.shape for x in clean.inputs] == [group_7b.embeds.shape] * 32
+    assert [x.shape for x in clean.states[:-1]] == [group_7b.embeds.shape] * 32
     identity = replay(llava_7b, clean, HeadEdits.none(32, 32, variants=2))
     assert identity.shape == (2, 3, 32064)
     masked = HeadEdits.mask([[Head(30, h)] for h in range(8)], 32, 32)

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +19,16 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from vseam_lib.causal.groups import compute
+from vseam_lib.causal.groups import Values, by_image, resume, stored_ids
 from vseam_lib.causal.interventions import HeadEdits
-from vseam_lib.causal.trace import Recording, replay
+from vseam_lib.causal.replacements import align_outputs, donor_of, encode_group, mean_outputs
+from vseam_lib.causal.trace import BUDGET_MIB, Recording, record, replay
+from vseam_lib.stats import Band, clustered_band, resampled_clusters
 from vseam_lib.store import Store
-from vseam_lib.triples import VQATriple
+from vseam_lib.triples import VQATriple, check_unique
 from vseam_lib.vlm.adapter import Adapter, Head
 
-MASKS = ("mean", "zero")
+MASKS = ("mean", "zero", "dataset", "resample")
 SCORES = ("signed", "relu")
 OVERLAPS = ("drop", "both", "disjoint")
 
@@ -53,15 +56,29 @@ class Effects:
         return Effects([t.id for t in triples], self.delta[pick], self.p[pick], self.right[pick])
 
 
-def mask_every_head(adapter: Adapter, recording: Recording, mask: str = "mean") -> torch.Tensor:
-    """Probability of the right answer under each single-head mask, ``(Q, n_layers, n_heads)``."""
+def mask_every_head(
+    adapter: Adapter,
+    recording: Recording,
+    mask: str = "mean",
+    swap: list[torch.Tensor] | None = None,
+    *,
+    budget_mib: float = BUDGET_MIB,
+) -> torch.Tensor:
+    """Probability of the right answer under each single-head mask, ``(Q, n_layers, n_heads)``.
+
+    Args:
+        mask: a name of :data:`MASKS`.
+        swap: for ``dataset`` and ``resample``, per layer the outputs that replace the head's.
+        budget_mib: memory that a batch of masked variants may take.
+    """
     L, H = adapter.n_layers, adapter.n_heads
     gold = recording.group.gold
+    by = mask if mask in ("mean", "zero") else "swap"
     out = []
     for layer in range(L):
-        edits = HeadEdits.mask([[Head(layer, h)] for h in range(H)], L, H, by=mask)
-        p = replay(adapter, recording, edits).softmax(-1)  # (H, Q, vocab)
-        out.append(p[:, torch.arange(len(gold)), gold])
+        edits = HeadEdits.mask([[Head(layer, h)] for h in range(H)], L, H, by=by)
+        p = replay(adapter, recording, edits, swap=swap, budget_mib=budget_mib).softmax(-1)
+        out.append(p[:, torch.arange(len(gold)), gold])  # (H, Q)
     return torch.stack(out).permute(2, 0, 1)
 
 
@@ -73,18 +90,30 @@ def answer_sites(recording: Recording, logits: torch.Tensor) -> dict[str, torch.
 
 
 def sweep(
-    adapter: Adapter, triples: Sequence[VQATriple], store: Path | str, *, mask: str = "mean"
+    adapter: Adapter,
+    triples: Sequence[VQATriple],
+    store: Path | str,
+    *,
+    mask: str = "mean",
+    seed: int = 0,
+    budget_mib: float = BUDGET_MIB,
 ) -> Effects:
     """Mask every head on every triple; what the store already holds is not computed again.
 
     Args:
-        mask: ``"mean"`` of the other heads (Eq. 5) or ``"zero"``.
+        mask: what a head is replaced by: the ``"mean"`` of the other heads (Eq. 5), ``"zero"``,
+            its mean over the ``"dataset"``, or its output in another image's run
+            (``"resample"``); see :mod:`vseam_lib.causal.replacements`.
+        seed: of the donors of ``"resample"``.
+        budget_mib: memory that a batch of masked variants may take.
 
     Raises:
-        ValueError: an unknown mask.
+        ValueError: an unknown mask, or a budget too small for one variant.
     """
     if mask not in MASKS:
         raise ValueError(f"expected a mask in {MASKS}, got {mask!r}")
+    triples = check_unique(triples)
+    groups, ids = by_image(adapter, triples), stored_ids(triples)
     key = {
         "analysis": "head sweep",
         "model": adapter.revision,
@@ -92,15 +121,32 @@ def sweep(
         "prompt": adapter.prompt,
         "mask": mask,
     }
+    if mask in ("dataset", "resample"):  # the result depends on all triples
+        all_ids = "|".join(sorted(ids.values()))
+        key["triples"] = hashlib.sha256(all_ids.encode()).hexdigest()[:16]
+    if mask == "resample":
+        key["seed"] = seed
+    kept = Store(store, key)
+    done = kept.done()
+    todo = [g for g in groups if any(ids[t.id] not in done for t in g)]
+    means = mean_outputs(adapter, groups) if mask == "dataset" and todo else None
+    donor = donor_of(len(groups), seed) if mask == "resample" else None
+    place = {group[0].id: k for k, group in enumerate(groups)}
     sites = [str(h) for h in adapter.heads]
 
-    def measure(recording: Recording) -> dict[tuple[str, str], torch.Tensor]:
+    def run(group: Sequence[VQATriple]) -> Values:
+        recording = record(adapter, encode_group(adapter, group))
+        swap = means
+        if donor is not None:
+            other = encode_group(adapter, groups[donor[place[group[0].id]]])
+            swap = align_outputs(record(adapter, other, keep=["heads"]), recording.group)
         clean = answer_sites(recording, recording.logits)
-        delta = mask_every_head(adapter, recording, mask).flatten(1) - clean["p"][:, None]
+        p = mask_every_head(adapter, recording, mask, swap, budget_mib=budget_mib)
+        delta = p.flatten(1) - clean["p"][:, None]
         values = {(site, "none"): v for site, v in clean.items()}
         return values | {(site, mask): delta[:, k] for k, site in enumerate(sites)}
 
-    rows = compute(adapter, triples, Store(store, key), measure, what="masking heads")
+    rows = resume(todo, ids, kept, run, what="masking heads")
     table = rows.pivot(index="id", columns="site", values="value").loc[[t.id for t in triples]]
     delta = table[sites].to_numpy().reshape(-1, adapter.n_layers, adapter.n_heads)
     return Effects(list(table.index), delta, table["p"].to_numpy(), table["right"].to_numpy() > 0.5)
@@ -127,6 +173,12 @@ def causal_scores(effects: Effects, score: str = "signed") -> Scores:
     """
     if score not in SCORES:
         raise ValueError(f"expected a score in {SCORES}, got {score!r}")
+    good, bad = _subsets(effects, score)
+    return Scores(good.mean(0), bad.mean(0), len(good), len(bad))
+
+
+def _subsets(effects: Effects, score: str) -> tuple[np.ndarray, np.ndarray]:
+    """Effects on D_correct and D_incorrect, clipped if asked."""
     right = effects.right
     for name, subset in (("D_correct", right), ("D_incorrect", ~right)):
         if not subset.any():
@@ -138,7 +190,66 @@ def causal_scores(effects: Effects, score: str = "signed") -> Scores:
     good, bad = effects.delta[right], effects.delta[~right]
     if score == "relu":
         good, bad = np.minimum(good, 0), np.maximum(bad, 0)
-    return Scores(good.mean(0), bad.mean(0), len(good), len(bad))
+    return good, bad
+
+
+def score_bands(
+    effects: Effects, clusters: Sequence[str], score: str = "signed"
+) -> tuple[Band, Band]:
+    """Eq. 7 with 95 % intervals that resample images: for c_correct and for c_incorrect.
+
+    Args:
+        clusters: the image of each triple, in the order of ``effects``.
+    """
+    good, bad = _subsets(effects, score)
+    image = np.asarray(clusters, dtype=str)
+    right = effects.right
+    return clustered_band(good, image[right]), clustered_band(bad, image[~right])
+
+
+class Stability(NamedTuple):
+    """How far the head lists depend on the images that happened to be drawn.
+
+    Attributes:
+        positive, negative: ``(n_layers, n_heads)`` share of bootstrap draws whose list has the
+            head.
+        jaccard: mean overlap of a draw's list with the full sample's, per side.
+    """
+
+    positive: np.ndarray
+    negative: np.ndarray
+    jaccard: dict[str, float]
+
+
+def stability(
+    effects: Effects,
+    clusters: Sequence[str],
+    k: int | float = 10,
+    score: str = "signed",
+    *,
+    draws: int = 500,
+    seed: int = 0,
+) -> Stability:
+    """Resample images, rank again, and count how often each head is among the top K (Eq. 7)."""
+    subsets = _subsets(effects, score)
+    names, index = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
+    counts = resampled_clusters(len(names), draws, seed)
+    k = resolve_k(k, effects.delta[0].size)
+    found, overlap = [], {}
+    sides = (("positive", effects.right, -1), ("negative", ~effects.right, 1))
+    for (side, member, sign), values in zip(sides, subsets, strict=True):
+        sums = np.zeros((len(names), values[0].size))
+        np.add.at(sums, index[member], sign * values.reshape(len(values), -1))
+        sizes = np.bincount(index[member], minlength=len(names))
+        drawn = counts[counts @ sizes > 0]
+        means = drawn @ sums / (drawn @ sizes)[:, None]
+        top = np.argsort(-means, axis=1, kind="stable")[:, :k]
+        often = np.bincount(top.ravel(), minlength=means.shape[1]) / len(drawn)
+        full = set(np.argsort(-sums.sum(0), kind="stable")[:k].tolist())
+        shared = np.array([len(full & set(row)) for row in top.tolist()])
+        overlap[side] = float((shared / (2 * k - shared)).mean())
+        found.append(often.reshape(effects.delta.shape[1:]))
+    return Stability(*found, overlap)
 
 
 def resolve_k(k: int | float, n_heads_total: int) -> int:

@@ -9,7 +9,8 @@ it and overrides what differs (see :mod:`vseam_lib.vlm.llava`).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -46,12 +47,16 @@ class Group(NamedTuple):
         segments: ``(S,)`` 0 for the shared part, ``i`` for the i-th question, counted from 1.
         last: ``(Q,)`` position in ``S`` of each question's last token, where the answer is read.
         gold: ``(Q,)`` token id of each question's right answer.
+        image: half-open range of the image tokens.
+        ids: ``(S,)`` token ids, the image token's where the image is.
     """
 
     embeds: Tensor
     segments: Tensor
     last: Tensor
     gold: Tensor
+    image: tuple[int, int]
+    ids: Tensor
 
     def positions(self) -> Tensor:
         """Position ids ``(1, S)``: every question continues the shared part."""
@@ -77,15 +82,22 @@ class Adapter:
         model, processor: of transformers.
         revision: digest of the weights; part of the key of everything stored.
         prompt: a style of :mod:`vseam_lib.vlm.prompts`.
+        replay_from: first layer from which a run can be replayed; a decoder that adds something
+            between its layers needs a higher one, and the number of layers turns replay off.
+        caches: whether attention passes its keys and values through ``past_key_values``, so that
+            those of unchanged positions can be reused.
     """
 
     model: nn.Module
     processor: object
     revision: str
     prompt: str = "paper"
+    replay_from: int = 0
+    caches: bool = True
 
     family: ClassVar[str] = ""
     shares_image: ClassVar[bool] = True  # does the image reach the decoder without the question?
+    spelling: ClassVar[Mapping[str, str]] = {}  # how the family writes an answer, if not as given
 
     def __post_init__(self) -> None:
         template(self.family, self.prompt)
@@ -141,6 +153,14 @@ class Adapter:
     def device(self) -> torch.device:
         return self.model.device
 
+    def module(self, layer: nn.Module, site: str) -> nn.Module:
+        """The module whose output is added to the residual stream at a site of a layer.
+
+        Args:
+            site: ``"attn"`` or ``"mlp"``.
+        """
+        return {"attn": layer.self_attn, "mlp": layer.mlp}[site]
+
     def logits(self, normed: Tensor) -> Tensor:
         """Output embedding of normalised states: ``(..., d_model)`` to at least float32."""
         logits = self.model.get_output_embeddings()(normed)
@@ -153,6 +173,8 @@ class Adapter:
 
     def answer_id(self, answer: str) -> int:
         """Token id with which ``answer`` begins after the prompt.
+
+        An answer of several tokens is scored by its first, with a warning.
 
         Raises:
             ValueError: if it begins with no token of the model.
@@ -169,12 +191,18 @@ class Adapter:
         tok = self.processor.tokenizer
         prompt = self.text("?")
         before = tok(prompt)["input_ids"]
-        after = tok(f"{prompt} {answer}")["input_ids"]
+        after = tok(f"{prompt} {self.spelling.get(answer, answer)}")["input_ids"]
         rest = after[len(before) :]
         if after[: len(before)] != before or not rest or rest[0] == tok.unk_token_id:
             raise ValueError(
                 f"the answer {answer!r} is no token of this model's tokenizer; expected an answer "
                 "that starts with a known token, such as 'Yes' or 'No'"
+            )
+        if len(rest) > 1:
+            warnings.warn(
+                f"the answer {answer!r} has {len(rest)} tokens; probabilities and logits are "
+                f"those of the first, {tok.decode(rest[:1])!r}",
+                stacklevel=3,
             )
         return rest[0]
 
@@ -190,18 +218,30 @@ class Adapter:
 
         Raises:
             FileNotFoundError, ValueError: an image that is missing or cannot be decoded, a
-                prompt whose image span is not what the model makes of the image.
+                prompt whose image span is not what the model makes of the image, padding, or
+                several questions where the family cannot share the image between them.
         """
         if len(questions) != len(gold) or not questions:
             raise ValueError(
                 f"expected one answer per question and at least one question, got "
                 f"{len(questions)} questions and {len(gold)} answers"
             )
+        if len(questions) > 1 and not self.shares_image:
+            raise ValueError(
+                f"expected one question at a time, got {len(questions)}: in {self.family} the "
+                "question changes the image's tokens, so questions cannot share them"
+            )
         batch = self.processor(
             images=[open_image(image)],
             text=[self.text(questions[0])],
             return_tensors="pt",
         )
+        padding = int((batch["attention_mask"] == 0).sum())
+        if padding:
+            raise ValueError(
+                f"expected a prompt without padding, got {padding} padding tokens from the "
+                "processor; remove its padding and max_length settings, groups need none"
+            )
         features = self.image_features(batch)  # (N, d_model)
         rows = [batch["input_ids"][0].tolist()]
         start, end = self.image_span(rows[0], len(features))
@@ -209,15 +249,22 @@ class Adapter:
         for question in questions[1:]:
             rows.append(rows[0][:end] + tail(question))
         rest = [row[end:] for row in rows]
-        embed = self.model.get_input_embeddings()
+        embed = self.decoder.get_input_embeddings()
         head = embed(torch.tensor(rows[0][:start], device=self.device, dtype=torch.long))
         text = embed(torch.tensor(sum(rest, []), device=self.device))
         embeds = torch.cat([head, features.to(head.dtype), text])[None]
         lengths = torch.tensor([end, *map(len, rest)])
         segments = torch.arange(len(lengths)).repeat_interleave(lengths)
         last = lengths.cumsum(0)[1:] - 1
-        ids = torch.tensor([self.answer_id(a) for a in gold])
-        return Group(embeds, segments, last.to(self.device), ids.to(self.device))
+        answers = torch.tensor([self.answer_id(a) for a in gold])
+        return Group(
+            embeds,
+            segments,
+            last.to(self.device),
+            answers.to(self.device),
+            (start, end),
+            torch.tensor(sum(rest, rows[0][:end])),
+        )
 
     def _image_tail(self, question: str) -> list[int]:
         """Token ids of the prompt after the image."""
@@ -279,9 +326,10 @@ def weights_digest(folder: Path) -> str:
     tokenizer and processor.
     """
     digest = hashlib.sha256()
-    names = [*folder.glob("*.safetensors"), *folder.glob("*.json"), *folder.glob("*.model")]
-    for path in sorted(p for p in names if p.name != "metrics.json"):
-        digest.update(path.name.encode())
+    kinds = ("*.safetensors", "*.json", "*.model")
+    names = [p for kind in kinds for p in folder.rglob(kind) if p.name != "metrics.json"]
+    for path in sorted(names):
+        digest.update(str(path.relative_to(folder)).encode())
         with open(path, "rb") as f:
             while block := f.read(1 << 20):
                 digest.update(block)

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
 
 from vseam_lib.triples import Box
 from vseam_lib.vlm.adapter import Adapter
+from vseam_lib.vlm.looking import grid
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,6 +20,7 @@ class LlavaAdapter(Adapter):
     """LLaVA: one image token per vision patch, in reading order."""
 
     family: ClassVar[str] = "llava"
+    looks_through: ClassVar[str] = ""
 
     def token_boxes(self, width: int, height: int) -> list[Box]:
         """Pixel box of every image token in an original image of ``width`` x ``height``.
@@ -21,18 +28,28 @@ class LlavaAdapter(Adapter):
         CLIP's preprocessing scales the shorter side and crops the centre, so tokens cover a
         central square (or ``crop_size``) only; boxes are rounded to whole pixels.
         """
+        left, top, side, n = self._crop(width, height)
+        x = [round(left + k * side / n) for k in range(n + 1)]
+        y = [round(top + k * side / n) for k in range(n + 1)]
+        return [
+            Box(x[c], y[r], x[c + 1] - x[c], y[r + 1] - y[r]) for r in range(n) for c in range(n)
+        ]
+
+    def _crop(self, width: int, height: int) -> tuple[float, float, float, int]:
+        """Left, top and side in pixels of the square that is seen, and its patches per side."""
         images = self.processor.image_processor
         crop, edge = images.crop_size["height"], images.size["shortest_edge"]
-        patch = self.model.config.vision_config.patch_size
-        scale = min(width, height) / edge
-        left, top = (width - crop * scale) / 2, (height - crop * scale) / 2
-        side, n = patch * scale, crop // patch
-        return [
-            Box(
-                round(left + c * side), round(top + r * side),
-                round(left + (c + 1) * side) - round(left + c * side),
-                round(top + (r + 1) * side) - round(top + r * side),
-            )
-            for r in range(n)
-            for c in range(n)
-        ]  # fmt: skip
+        side = crop * min(width, height) / edge
+        n = crop // self.model.config.vision_config.patch_size
+        return (width - side) / 2, (height - side) / 2, side, n
+
+    def cells(self, width: int, height: int) -> np.ndarray:
+        """The places that image tokens look at, here their own: ``(n_cells, 4)`` x, y, width and
+        height in pixels of the original image, not rounded.
+        """
+        left, top, side, n = self._crop(width, height)
+        return grid(left, top, side, side, n)
+
+    def looks_at(self, image: Image.Image | Path, question: str) -> Tensor | None:
+        """Where each image token looks, ``(n_image_tokens, n_cells)``; ``None``: its own cell."""
+        return None

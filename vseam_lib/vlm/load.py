@@ -9,9 +9,13 @@ import torch
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
 from vseam_lib.vlm.adapter import WEIGHTS, Adapter, weights_digest
+from vseam_lib.vlm.instructblip import InstructBlipAdapter
 from vseam_lib.vlm.llava import LlavaAdapter
 
-ADAPTERS: dict[str, type[Adapter]] = {"llava": LlavaAdapter}
+ADAPTERS: dict[str, type[Adapter]] = {
+    "llava": LlavaAdapter,
+    "instructblip": InstructBlipAdapter,
+}
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
 
 

@@ -1,7 +1,7 @@
 """Prompt templates (paper, Table 8), with an empty role description.
 
 ``paper`` is Table 8; ``as_released`` is what the released head scripts send instead. ``{image}``
-stands for the model's image token.
+stands for the model's image token; InstructBLIP's processor puts its image tokens first itself.
 """
 
 from __future__ import annotations
@@ -12,6 +12,10 @@ YES_NO = {
         "Please answer the question using Yes or No. ASSISTANT:",
         "as_released": "USER: {image}\n{question} Please answer with a single word. ASSISTANT:",
     },
+    "instructblip": {
+        "paper": "Question: {question} Please answer the question using yes or no.",
+        "as_released": "{question} Please answer with a single word.",
+    },
 }
 OPEN = {
     "llava": {
@@ -19,6 +23,7 @@ OPEN = {
         "USER: {image}\nQuestion: {question} Context: N/A "
         "Answer the question using a single word or phrase. ASSISTANT:",
     },
+    "instructblip": {"paper": "Question: {question} Short Answer:"},
 }
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import nn
@@ -41,8 +43,8 @@ def schedule(step: int, steps: int, lr: float) -> float:
 class Run:
     """Where a training writes: ``log.jsonl`` and the latest checkpoint of each stage."""
 
-    def __init__(self, out: Path, rank: int) -> None:
-        self.out, self.rank, self.start = out, rank, time.time()
+    def __init__(self, out: Path, rank: int, seed: int = 0) -> None:
+        self.out, self.rank, self.seed, self.start = out, rank, seed, time.time()
         out.mkdir(parents=True, exist_ok=True)
 
     def log(self, **row) -> None:
@@ -65,3 +67,50 @@ class Run:
         module.load_state_dict(state["model"])
         opt.load_state_dict(state["opt"])
         return state["step"]
+
+
+def train(
+    run: Run,
+    stage: str,
+    module: nn.Module,
+    groups: Sequence[tuple[Iterable[nn.Parameter], float]],
+    recipe: dict,
+    loss_of: Callable[[int, np.random.Generator], tuple[torch.Tensor, dict]],
+    *,
+    log_every: int = 25,
+    save_every: int = 100,
+) -> None:
+    """Minimise ``loss_of(step, rng)`` over ``recipe["steps"]`` steps, from the latest checkpoint.
+
+    Every step has random numbers of its own, so a resumed training goes on as if uninterrupted.
+
+    Args:
+        module: what a checkpoint holds.
+        groups: parameters with their share of ``recipe["lr"]``.
+        loss_of: loss of a step, and numbers to log, which are averaged over ``log_every`` steps.
+    """
+    groups = [(list(params), share) for params, share in groups]
+    params = [p for group, _ in groups for p in group]
+    opt = optimiser([{"params": group} for group, _ in groups], recipe["lr"])
+    first, steps = run.resume(stage, module, opt), recipe["steps"]
+    shown: dict[str, list] = {}
+    for step in range(first, steps):
+        own = [run.seed, run.rank, *stage.encode(), step]
+        torch.manual_seed(int(np.random.SeedSequence(own).generate_state(1)[0]))
+        loss, numbers = loss_of(step, np.random.default_rng(own))
+        for name, value in numbers.items():
+            shown.setdefault(name, []).append(value)
+        for p in params:
+            p.grad = torch.zeros_like(p)
+        loss.backward()
+        average_gradients(params)
+        nn.utils.clip_grad_norm_(params, 1.0)
+        for group, (_, share) in zip(opt.param_groups, groups, strict=True):
+            group["lr"] = share * schedule(step, steps, recipe["lr"])
+        opt.step()
+        if step % log_every == log_every - 1:
+            mean = {k: np.nanmean(v, 0).round(3).tolist() for k, v in shown.items()}
+            run.log(stage=stage, step=step + 1, **mean)
+            shown = {}
+        if step % save_every == save_every - 1 or step + 1 == steps:
+            run.save(stage, step + 1, module, opt)

@@ -17,6 +17,7 @@ from PIL import Image
 from torch import nn
 
 from vseam_lib.triples import Category
+from vseam_lib.vlm.load import ADAPTERS
 from vseam_lib.vlm.prompts import template
 from vseam_lib.world.draw import draw
 from vseam_lib.world.export import SCENES, questions_of
@@ -27,8 +28,9 @@ OTHER = {"Yes": "No", "No": "Yes"}
 
 @torch.no_grad()
 def answer(model: nn.Module, processor, family: str, images, texts, size: int = 64) -> list[str]:
-    """The most probable next token after the paper's prompt, as text."""
+    """The most probable next token after the paper's prompt, as text, Yes and No capitalised."""
     prompt = template(family)
+    plain = {spelled: answer for answer, spelled in ADAPTERS[family].spelling.items()}
     said = []
     for i in range(0, len(texts), size):
         batch = processor(
@@ -40,7 +42,8 @@ def answer(model: nn.Module, processor, family: str, images, texts, size: int = 
             return_tensors="pt",
         )
         ids = model(**batch, logits_to_keep=1).logits[:, -1].argmax(-1)
-        said += [processor.tokenizer.decode(k).strip() for k in ids]
+        words = [processor.tokenizer.decode(k).strip() for k in ids]
+        said += [plain.get(word, word) for word in words]
     return said
 
 
@@ -90,7 +93,7 @@ def heldout_metrics(
     return {k: {m: round(v, 2) for m, v in row.items()} for k, row in out.items()}
 
 
-def ship(model: nn.Module, processor, family: str, recipe: dict, folder: Path) -> dict:
+def ship(model: nn.Module, processor, recipe: dict, folder: Path) -> dict:
     """Write weights (float16), processor, recipe and metrics; return the metrics.
 
     Metrics are of the weights as shipped, read back from the folder.
@@ -100,7 +103,7 @@ def ship(model: nn.Module, processor, family: str, recipe: dict, folder: Path) -
     processor.save_pretrained(folder)
     shipped = type(model).from_pretrained(folder, dtype=torch.float32).eval()
     metrics = {
-        "heldout": heldout_metrics(shipped, processor, family),
+        "heldout": heldout_metrics(shipped, processor, recipe["family"]),
         "parameters": sum(p.numel() for p in shipped.parameters()),
         "recipe": recipe,
         "trained_with": {"torch": torch.__version__, "python": platform.python_version()},
