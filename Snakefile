@@ -66,9 +66,10 @@ SHIPPED = sorted(
     if path.is_file()
 )
 
-# These share per-question results through the store: whichever runs first computes them. They use
-# every core, so on one machine they never run side by side.
+# These take long; two of them, of different runs, go side by side on one machine.
 HEAVY = {"03_information_flow", "04_logit_lens", "05_heads", "06_rescaling"}
+# Chapter 6 starts from the sweep of chapter 5, which it finds in the store if that ran before.
+AFTER = {"06_rescaling": "05_heads"}
 
 
 def profile(run):
@@ -82,6 +83,12 @@ def world_data(wildcards):
     own = (values["chapters"].get(wildcards.chapter) or {}).get("data")
     data = own or (values.get("common") or {}).get("data", f"{WORLD}/gqa")
     return [f"{WORLD}/gqa/README.json"] if Path(data).is_relative_to(WORLD) else []
+
+
+def earlier(wildcards):
+    """Return the chapter that this one builds on, to be run before it but not because of it."""
+    found = AFTER.get(wildcards.chapter)
+    return [ancient(f"book/runs/{wildcards.run}/{found}.ipynb")] if found else []
 
 
 def shown_chapters():
@@ -130,6 +137,7 @@ rule chapter:
         notebook="notebooks/{chapter}.py",
         profile="profiles/{run}.yml",
         data=world_data,
+        earlier=earlier,
         library=LIBRARY,
         shipped=SHIPPED,
     output:
@@ -137,7 +145,7 @@ rule chapter:
     wildcard_constraints:
         run="[A-Za-z0-9][A-Za-z0-9.-]*",
         chapter="[0-9]{2}_[a-z0-9_]+",
-    threads: lambda wildcards: workflow.cores if wildcards.chapter in HEAVY else 1
+    threads: lambda wildcards: max(1, workflow.cores // 2) if wildcards.chapter in HEAVY else 1
     shell:
         "OMP_NUM_THREADS={threads} {PYTHON} -m vseam_lib.runner {wildcards.chapter}"
         " --profile {wildcards.run} -o {output}"

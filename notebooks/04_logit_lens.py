@@ -275,8 +275,8 @@ Judgement(
         "the MLP's top token is yes or no more often than a cue": mlp_answer > mlp_cue,
         "attention's is a cue more often than the MLP's": attention_cue > mlp_cue,
         "the MLP's is yes or no more often than attention's": mlp_answer > attention_answer,
-        "attention's is a cue of its own question at least twice as often as one of the next "
-        "question": attention_cue > 0 and attention_cue >= 2 * cue_by_chance,
+        "attention's is a cue of its own question and picture at least twice as often as one of "
+        "the next question's": attention_cue > 0 and attention_cue >= 2 * cue_by_chance,
     },
 )
 

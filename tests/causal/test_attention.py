@@ -1,5 +1,6 @@
 import copy
 import dataclasses
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -9,26 +10,23 @@ from PIL import Image
 
 from vseam_lib import paper
 from vseam_lib.causal import attention
-from vseam_lib.causal.attention import attention_rows, covered, maps, overlap, regions, set_maps
+from vseam_lib.causal.attention import (
+    Regions,
+    attention_rows,
+    covered,
+    maps,
+    overlap,
+    regions,
+    set_maps,
+)
+from vseam_lib.causal.groups import resume
 from vseam_lib.store import Store
 from vseam_lib.triples import Box, VQATriple
 from vseam_lib.vlm.adapter import Head
-from vseam_lib.vlm.instructblip import InstructBlipAdapter
 from vseam_lib.vlm.llava import LlavaAdapter
 from vseam_lib.vlm.looking import grid
-from vseam_lib.world.models import instructblip, instructblip_processor
 
 QUESTIONS = ["Is the car red?", "Is there a dog in this picture?", "Is the cat below the sofa?"]
-
-
-@pytest.fixture(scope="module")
-def blip():
-    torch.manual_seed(0)
-    model = instructblip(layers=2, heads=3, d_head=4, d_mlp=16, queries=6, qformer_layers=2)
-    model = model.eval().requires_grad_(False).double()
-    return InstructBlipAdapter(
-        model=model, processor=instructblip_processor(queries=6), revision="blip"
-    )
 
 
 def asked(folder, size, boxes, question=QUESTIONS[0], name="a", seed=0):
@@ -106,12 +104,12 @@ def test_instructblip_looks_through_its_qformer(blip, tmp_path):
             lambda module, args, out: cross.append(out[1][0])
         )
     weights = forward(triple)  # (L, H, queries)
-    looks = np.zeros((6, 64))
-    for query, patch in product(range(6), range(64)):
+    looks = np.zeros((4, 64))
+    for query, patch in product(range(4), range(64)):
         looks[query, patch] = np.mean([c[h, query, 1 + patch] for c in cross for h in range(4)])
     looks /= looks.sum(1, keepdims=True)
-    for layer, head in product(range(2), range(3)):
-        patches = [sum(weights[layer, head, q] * looks[q, p] for q in range(6)) for p in range(64)]
+    for layer, head in product(range(3), range(4)):
+        patches = [sum(weights[layer, head, q] * looks[q, p] for q in range(4)) for p in range(64)]
         inside, image = pixel_by_pixel(patches, size, box, 8, crop=False)
         assert found[layer, head] == pytest.approx(100 * inside / image, rel=1e-5)
         assert image == pytest.approx(float(weights[layer, head].sum()), rel=1e-9)
@@ -227,16 +225,19 @@ def test_weights_that_do_not_sum_to_one_are_an_error(adapter, one_image, group_o
         attention_rows(adapter, group_of(adapter, one_image))
 
 
-def test_triples_without_boxes_or_with_boxes_outside_the_crop_are_counted(adapter, tmp_path):
+def test_triples_whose_object_cannot_be_seen_are_counted(adapter, tmp_path):
     size = (200, 100)  # the crop is the central 100 pixels
     boxes = {"a": (Box(60, 10, 20, 20),), "b": (), "c": (Box(2, 2, 40, 40),), "d": ()}
     triples = [asked(tmp_path, size, b, name=name) for name, b in boxes.items()]
-    seen = regions(adapter, triples)
-    assert [t.id for t in seen.triples] == ["a"] and seen.covers.shape == (1, 64)
-    assert seen.left_out == {"no box": 2, "box outside the crop": 1}
-    assert seen.area == pytest.approx(100 * 400 / 100**2)
-    with pytest.raises(ValueError, match="got none of 3.*'no box': 2, 'box outside the crop': 1"):
-        regions(adapter, triples[1:])
+    absent = dataclasses.replace(triples[0], id="e", answer="No", category="animal")
+    there = dataclasses.replace(triples[0], id="f", answer="No")  # Is the car red? No.
+    seen = regions(adapter, [*triples, absent, there])
+    assert [t.id for t in seen.triples] == ["a", "f"] and seen.covers.shape == (2, 64)
+    counts = {"asked object absent": 1, "no box": 2, "box outside the crop": 1}
+    assert seen.left_out == counts
+    assert seen.area == pytest.approx([100 * 400 / 100**2] * 2)
+    with pytest.raises(ValueError, match="got none of 4.*'no box': 2, 'box outside the crop': 1"):
+        regions(adapter, [*triples[1:], absent])
 
 
 def test_the_asked_object_is_the_first_box(adapter, tmp_path):
@@ -286,7 +287,7 @@ def test_what_the_store_holds_is_not_computed_again(adapter, triples, tmp_path, 
 def test_a_killed_run_resumes(adapter, triples, tmp_path, monkeypatch):
     seen = regions(adapter, [t for t in triples if t.boxes])
     whole = overlap(adapter, seen, tmp_path / "whole")
-    monkeypatch.setattr(attention._each_image, "__defaults__", (2,))
+    monkeypatch.setattr(attention, "resume", partial(resume, part=2))
     calls, rows = [], attention_rows
 
     def stop_at_the_fourth(*args):
@@ -325,11 +326,12 @@ def test_a_head_that_gives_the_image_nothing_has_no_overlap():
     assert attention._share(part, image, "image").tolist() == [0, 50]
 
 
-def test_regions_of_some_triples_are_found_in_order(adapter, triples):
+def test_regions_of_a_category_are_its_rows(adapter, triples):
     seen = regions(adapter, [t for t in triples if t.boxes])
-    some = [seen.triples[5], seen.triples[2]]
-    assert seen.pick(some).tolist() == [2, 5]
-    assert seen.pick([]).tolist() == []
+    some = seen.of("animal")
+    assert some.triples == [t for t in seen.triples if t.category == "animal"] and some.triples
+    np.testing.assert_array_equal(some.covers, seen.covers[seen.at("animal")])
+    assert seen.at("color").dtype == int and len(Regions([], seen.covers, {}).at("color")) == 0
 
 
 @pytest.mark.parametrize("call", ["overlap", "set_maps"])

@@ -166,16 +166,12 @@ def test_late_positions_run_on_recorded_keys_and_values_as_in_the_whole_sequence
 ):
     run = record(adapter, group_of(adapter, one_image), keep=["cache"])
     for layer in range(adapter.n_layers):
-        part = run_layer(
-            adapter, run, layer, run.states[layer][:, start:], start, run.cache[layer]
-        )
+        part = run_layer(adapter, run, layer, run.states[layer][:, start:], start, run.cache[layer])
         assert (part - run.states[layer + 1][:, start:]).abs().max() < 1e-12
 
 
 @pytest.mark.parametrize("start", [0, 60])
-def test_the_last_layer_at_the_last_tokens_is_the_last_layer(
-    adapter, one_image, group_of, start
-):
+def test_the_last_layer_at_the_last_tokens_is_the_last_layer(adapter, one_image, group_of, start):
     run = record(adapter, group_of(adapter, one_image), keep=["cache"])
     k = adapter.n_layers - 1
     out = run_last_layer(adapter, run, run.states[k][:, start:], start, run.cache[k])
@@ -284,6 +280,6 @@ def test_an_edit_that_never_takes_place_is_an_error(adapter, clean, monkeypatch)
 def test_a_decoder_layer_that_is_not_called_is_an_error(adapter, one_image, group_of, monkeypatch):
     group = group_of(adapter, one_image)
     monkeypatch.setattr(adapter.decoder.config, "num_hidden_layers", 2)
-    with pytest.raises(RuntimeError, match="each of 3 decoder layers, saw 2"):
+    with pytest.raises(RuntimeError, match="each of 3 decoder layers.*saw {'layers': 2}"):
         record(adapter, group)
     assert hooks_of(adapter) == []

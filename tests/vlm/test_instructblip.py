@@ -22,21 +22,10 @@ from vseam_lib.causal.trace import record, replay
 from vseam_lib.vlm.adapter import Head
 from vseam_lib.vlm.instructblip import InstructBlipAdapter
 from vseam_lib.vlm.load import load
-from vseam_lib.world.models import instructblip, instructblip_processor, tokenizer
+from vseam_lib.world.models import instructblip_processor, tokenizer
 
 QUESTIONS = ["Is the car red?", "Is there a dog in this picture?", "Is the cat below the sofa?"]
-QUERIES = 6
-
-
-@pytest.fixture(scope="module")
-def blip():
-    """Tiny, untrained, in float64."""
-    torch.manual_seed(0)
-    model = instructblip(layers=3, heads=4, d_head=8, d_mlp=48, queries=QUERIES, qformer_layers=2)
-    model = model.eval().requires_grad_(False).double()
-    return InstructBlipAdapter(
-        model=model, processor=instructblip_processor(queries=QUERIES), revision="f64"
-    )
+QUERIES = 4
 
 
 @pytest.fixture(scope="module")
@@ -202,7 +191,7 @@ def test_answers_are_written_in_lower_case(blip, picture):
 
 def test_a_processor_that_disagrees_on_the_number_of_queries_is_an_error(blip, picture):
     wrong = dataclasses.replace(blip, processor=instructblip_processor(queries=QUERIES + 1))
-    with pytest.raises(ValueError, match="one run of 6 image tokens.*got 7"):
+    with pytest.raises(ValueError, match="one run of 4 image tokens.*got 5"):
         wrong.encode(picture, QUESTIONS[:1], ["Yes"])
 
 
@@ -244,4 +233,4 @@ def test_a_saved_model_comes_back_whole(blip, picture, tmp_path):
     ours, theirs = (
         record(m, m.encode(picture, QUESTIONS[:1], ["Yes"])).logits for m in (blip, loaded)
     )
-    assert (ours - theirs).abs().max() < 1e-12
+    assert (ours - theirs).abs().max() < 1e-5

@@ -41,6 +41,7 @@ def compare(
             engines[kind.label] = ready(kind, case)
         except Unavailable as reason:
             missing[kind.label] = str(reason)
+    say(f"{case.name}: memory and work")
     weights = {label: weigh(label) for label in engines}
     adapter = engines[Ours.label].adapter
     rows = []

@@ -16,7 +16,6 @@ Large objects hold much of any attention: read an overlap against its references
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,12 +24,11 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
-from vseam_lib.causal.groups import by_image, stored_ids
+from vseam_lib.causal.groups import Values, by_image, resume, stored_ids
 from vseam_lib.causal.trace import whole
 from vseam_lib.store import Store
-from vseam_lib.triples import Box, VQATriple, check_unique
+from vseam_lib.triples import Box, Category, Level, VQATriple, check_unique
 from vseam_lib.vlm.adapter import Adapter, Group, Head, open_image
 from vseam_lib.vlm.looking import eager
 
@@ -125,67 +123,67 @@ class Regions:
         """``(N,)`` share of the seen area inside the box, per cent."""
         return 100 * self.covers.mean(1)
 
-    def pick(self, triples: Sequence[VQATriple]) -> np.ndarray:
-        """Where those of ``triples`` that are kept stand, as indices."""
-        wanted = {t.id for t in triples}
-        return np.array([k for k, t in enumerate(self.triples) if t.id in wanted], int)
+    def at(self, category: Category) -> np.ndarray:
+        """Where the triples of a category stand, as indices."""
+        return np.array([k for k, t in enumerate(self.triples) if t.category == category], int)
+
+    def of(self, category: Category) -> Regions:
+        """Those of a category."""
+        at = self.at(category)
+        return Regions([self.triples[k] for k in at], self.covers[at], {})
+
+
+ABSENT, NO_BOX, OUTSIDE = "asked object absent", "no box", "box outside the crop"
 
 
 def regions(adapter: Adapter, triples: Sequence[VQATriple]) -> Regions:
     """Where the asked object (the first box) of every triple is, in the model's cells.
 
-    Triples without boxes, or whose box the processor's crop cuts off, are left out and counted.
+    Left out and counted are triples about an object that is not there ("Is there a dog?", "No",
+    whose box is another object's), without boxes, or whose box the processor's crop cuts off.
 
     Raises:
         ValueError: a family whose image tokens have no place, or no triple left.
     """
-    kept, covers, left_out, sizes = [], [], Counter({"no box": 0, "box outside the crop": 0}), {}
+    kept, covers, left_out = [], [], dict.fromkeys((ABSENT, NO_BOX, OUTSIDE), 0)
+    cells: dict[Path, np.ndarray | None] = {}
     for t in check_unique(triples):
-        if not t.boxes:
-            left_out["no box"] += 1
+        if t.level is Level.OBJECT and t.answer == "No":
+            left_out[ABSENT] += 1
             continue
-        if t.image not in sizes:
-            sizes[t.image] = open_image(t.image).size
-        cells = adapter.cells(*sizes[t.image])
-        if cells is None:
+        if not t.boxes:
+            left_out[NO_BOX] += 1
+            continue
+        if t.image not in cells:
+            cells[t.image] = adapter.cells(*open_image(t.image).size)
+        if cells[t.image] is None:
             raise ValueError(
                 f"image tokens of {adapter.family} have no place in the picture; give its adapter "
                 "cells and looks_at"
             )
-        cover = covered(t.boxes[0], cells)
+        cover = covered(t.boxes[0], cells[t.image])
         if not cover.any():
-            left_out["box outside the crop"] += 1
+            left_out[OUTSIDE] += 1
             continue
         kept.append(t)
         covers.append(cover)
     if not kept:
         raise ValueError(
             f"expected triples with a box that the model sees, got none of {len(triples)} "
-            f"({dict(left_out)}); read the data with on_missing_box='drop', or use other questions"
+            f"({left_out}); use questions about objects that are there, with their boxes"
         )
-    return Regions(kept, np.stack(covers), dict(left_out))
+    return Regions(kept, np.stack(covers), left_out)
 
 
 def _each_image(
     adapter: Adapter,
     triples: Sequence[VQATriple],
     store: Store,
-    measure: Callable[[list[VQATriple]], dict[tuple[str, str], Tensor]],
-    part: int = 16,
+    run: Callable[[Sequence[VQATriple]], Values],
 ) -> pd.DataFrame:
-    """As :func:`vseam_lib.causal.groups.compute`, for what needs the triples themselves."""
     ids, done = stored_ids(triples), store.done()
-    groups = by_image(adapter, [t for t in triples if ids[t.id] not in done])
-    rows: list[pd.DataFrame] = []
-    for k, group in enumerate(tqdm(groups, desc="attention", disable=not groups), start=1):
-        for (site, edit), values in measure(group).items():
-            own = {"id": [ids[t.id] for t in group], "site": site, "edit": edit}
-            rows.append(pd.DataFrame(own | {"value": values.numpy()}))
-        if k % part == 0 or k == len(groups):
-            store.append(pd.concat(rows, ignore_index=True))
-            rows = []
-    table = store.read(ids.values())
-    return table.assign(id=table["id"].map({stored: i for i, stored in ids.items()}))
+    todo = by_image(adapter, [t for t in triples if ids[t.id] not in done])
+    return resume(todo, ids, store, run, what="attention")
 
 
 def _store(adapter: Adapter, root: Path | str, **more) -> Store:
@@ -228,7 +226,7 @@ def overlap(
     cover = {t.id: torch.from_numpy(c) for t, c in zip(named, regions.covers, strict=True)}
     sites = [str(h) for h in adapter.heads]
 
-    def measure(group: list[VQATriple]) -> dict[tuple[str, str], Tensor]:
+    def run(group: Sequence[VQATriple]) -> Values:
         found = maps(adapter, group)
         boxes = torch.stack([cover[t.id] for t in group])[:, None, None]
         masses = {"inside": (found * boxes).sum(-1), "image": found.sum(-1)}
@@ -238,7 +236,7 @@ def overlap(
             for k, site in enumerate(sites)
         }
 
-    rows = _each_image(adapter, named, _store(adapter, store, analysis="overlap"), measure)
+    rows = _each_image(adapter, named, _store(adapter, store, analysis="overlap"), run)
     table = rows.pivot(index="id", columns=["edit", "site"], values="value")
     table = table.loc[[t.id for t in named]]
     inside, image = (torch.tensor(table[e][sites].to_numpy()) for e in ("inside", "image"))
@@ -271,7 +269,7 @@ def set_maps(
         raise ValueError(f"expected heads in every set, got none in {', '.join(empty) or 'any'}")
     named = {name: sorted(map(str, heads)) for name, heads in sets.items()}
 
-    def measure(group: list[VQATriple]) -> dict[tuple[str, str], Tensor]:
+    def run(group: Sequence[VQATriple]) -> Values:
         found = maps(adapter, group)
         found = _share(found, found.sum(-1, keepdim=True), of)
         out = {}
@@ -282,7 +280,7 @@ def set_maps(
         return out
 
     kept = _store(adapter, store, analysis="attention maps", sets=named, of=of)
-    rows = _each_image(adapter, check_unique(triples), kept, measure)
+    rows = _each_image(adapter, check_unique(triples), kept, run)
     rows["site"] = rows["site"].astype(int)
     tables = {n: rows[rows["edit"] == n].pivot(index="id", columns="site") for n in sets}
     return {n: t["value"].loc[[t.id for t in triples]].to_numpy() for n, t in tables.items()}

@@ -51,7 +51,8 @@ def difference_estimate(
 
     Returns:
         Mean, and its standard error for a draw of clusters from those given: 0 when all are
-        sampled.
+        sampled. Too small where few clusters are sampled, or few samples carry the effect;
+        :func:`by_share` shows by how much.
 
     Raises:
         ValueError: shapes that do not fit, a cluster sampled in part, or only one sampled

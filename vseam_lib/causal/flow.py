@@ -32,6 +32,7 @@ from vseam_lib.vlm.spans import ROLES, roles, spans
 
 SELECTIONS = ("eq4", "all")
 SPANS = ("image", "question")
+PART = 64  # triples per part of the store; a killed run loses at most these
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ def information_flow(
         pair = record_pair(adapter, t.image, edited[t.id], t.question, t.answer)
         return measure_pair(adapter, pair, t, select=select, budget_mib=budget_mib)
 
-    rows = resume(todo, ids, kept, run, what="patching", part=64)
+    rows = resume(todo, ids, kept, run, what="patching", part=PART)
     return _flow(rows, triples)
 
 

@@ -128,10 +128,10 @@ class HeadEdits:
             for x in (self.scale, self.mix, self.swap)
         )
         edited = a * scale
-        if bool((mix != 0).any()):
+        if bool((self.mix[:, layer] != 0).any()):
             others = (a.sum(-2, keepdim=True) - a) / (H - 1)  # mean of the other heads, Eq. 5
             edited = edited + mix * others
-        if bool((swap != 0).any()):
+        if bool((self.swap[:, layer] != 0).any()):
             if other is None or len(other) not in (1, z.shape[1]) or other.shape[-1] != z.shape[-1]:
                 raise ValueError(
                     f"layer {layer}: expected head outputs to swap in of shape (1 or "

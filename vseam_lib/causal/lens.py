@@ -106,9 +106,7 @@ def top_tokens(logits: Tensor, k: int = 5) -> Top:
 
 
 def _question_positions(adapter: Adapter, group: Group, triple: VQATriple) -> list[int]:
-    """The question without the prompt around it, and the last token; all tokens after the image
-    where the question has no known form.
-    """
+    """The question's tokens and the last; all after the image for a question of no known form."""
     try:
         found = roles(adapter, group, triple.question, triple.category)
     except ValueError:
@@ -145,8 +143,7 @@ def read_case(
     """Read the lens on one question.
 
     Args:
-        every_token: at every token of the question and the last of the prompt, not only at the
-            latter.
+        every_token: at the tokens of the question too, not only at the last of the prompt.
     """
     group = adapter.encode(triple.image, [triple.question], [triple.answer])
     recording = record(adapter, group, keep=("attn", "mlp"))

@@ -131,18 +131,25 @@ def patched_logits(
     start, end = pair.clean.group.image
     before = where[:, :end].any(1)
     all_image = where[:, start:end].all(1) if site == "block" else torch.zeros_like(before)
-    out = None
+    changed = _changed(pair, site, where, layers)
+    out = pair.corrupted.logits.expand(len(layers), len(where), -1).clone()
     for chosen, first, prefix in (
         (~before, end, pair.corrupted.cache),
         (all_image, end, pair.clean.cache),
         (before & ~all_image, 0, None),
     ):
+        chosen = chosen & changed.any(0)
         if chosen.any():
             found = _wave(adapter, pair, site, where[chosen], layers, first, prefix, budget_mib)
-            if out is None:
-                out = found.new_zeros(len(layers), len(where), found.shape[-1])
-            out[:, chosen] = found
+            out[:, chosen] = torch.where(changed[:, chosen, None], found, out[:, chosen])
     return out
+
+
+def _changed(pair: Pair, site: str, where: Tensor, layers: list[int]) -> Tensor:
+    """Whether a patch puts in anything new, ``(len(layers), V)``; otherwise its effect is 0."""
+    clean, corrupted = (run.kept(site) for run in pair)
+    differs = torch.stack([(clean[k] != corrupted[k]).any(-1)[0] for k in layers])  # (layers, S)
+    return (differs[:, None] & where).any(-1)
 
 
 @torch.no_grad()

@@ -146,7 +146,7 @@ def _check_recorded(adapter, states, ends, outputs) -> None:
             "this model's layers cannot be recorded. The modules are found by Adapter.module"
         )
     for k in range(adapter.replay_from, L - 1):
-        if not torch.equal(ends[k], states[k + 1]):
+        if ends[k] is not states[k + 1] and not torch.equal(ends[k], states[k + 1]):
             raise RuntimeError(
                 f"the decoder changes the residual stream between layers {k} and {k + 1}, so a "
                 f"run cannot be replayed from layer {k} or below; set the adapter's field "

@@ -51,7 +51,7 @@ def overlap_points(summary: pd.DataFrame, *, label: str = "attention inside the 
     ax.hlines(area, at - 0.4, at + 0.4, color="k", lw=0.8, ls=":", label="area of the box")
     ax.set_xticks(at, categories)
     ax.set_ylim(bottom=0)
-    ax.set_ylabel(f"{label} (%)")
+    ax.set_ylabel(f"{label} (%)", fontsize=10)
     ax.legend(frameon=False, fontsize=8, ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
     return closed(figure)
 

@@ -47,8 +47,7 @@ def estimated_effects(
         ax.set_title(f"{SIDES[side]} questions", fontsize=10)
         ax.set_xlabel("exact change of P(answer)")
         ax.set_ylabel("estimated change of P(answer)")
-    handles, labels = axes.flat[0].get_legend_handles_labels()
-    axes.flat[0].legend(handles, labels, frameon=False, fontsize=8, markerscale=1.4)
+    axes.flat[0].legend(frameon=False, fontsize=8, markerscale=1.4)
     return closed(figure)
 
 
@@ -61,11 +60,19 @@ def recall_by_share(curves: pd.DataFrame, screened: Mapping[str, float]) -> Figu
 
     Args:
         curves: of :func:`vseam_lib.causal.control_variate.by_share`, averaged over categories.
-        screened: side to the recall of the screened sweep alone.
+        screened: side to the recall of the screened sweep alone, over the same categories.
+
+    Raises:
+        ValueError: curves without rows, as :func:`by_share` gives for fewer than two images.
     """
     sides = [s for s in SIDES if s in set(curves["side"])]
+    if not sides:
+        raise ValueError(
+            f"expected curves of a side of {list(SIDES)}, got none; a sub-sample needs at least "
+            "two images, use more questions"
+        )
     figure, axes = plt.subplots(
-        2, len(sides), figsize=(4.4 * len(sides), 5.6), squeeze=False, sharex=True, sharey="row",
+        2, len(sides), figsize=(4.4 * len(sides), 5.6), squeeze=False, sharex=True,
         layout="constrained",
     )  # fmt: skip
     for column, side in enumerate(sides):

@@ -98,6 +98,7 @@ class Adapter:
     family: ClassVar[str] = ""
     shares_image: ClassVar[bool] = True  # does the image reach the decoder without the question?
     spelling: ClassVar[Mapping[str, str]] = {}  # how the family writes an answer, if not as given
+    looks_through: ClassVar[str] = ""  # what lies between image tokens and the picture, if anything
 
     def __post_init__(self) -> None:
         template(self.family, self.prompt)
@@ -296,8 +297,14 @@ class Adapter:
             )
         return at[0], at[-1] + 1
 
-    def token_boxes(self, width: int, height: int) -> list[Box] | None:
-        """Pixel box that each image token covers, or ``None`` where tokens have no place."""
+    def cells(self, width: int, height: int) -> Tensor | None:
+        """Patches of the picture as boxes ``(n_cells, 4)`` (x, y, w, h) in pixels of the original
+        image, or ``None`` where the family does not say.
+        """
+        return None
+
+    def looks_at(self, image: Image.Image | Path, question: str) -> Tensor | None:
+        """How much each image token sees of each cell, ``(n_image_tokens, n_cells)``."""
         return None
 
 

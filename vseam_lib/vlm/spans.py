@@ -22,7 +22,7 @@ _RELATION = (
     r"|above|below|behind|beneath|underneath|under|beside|near|inside|in|on|at|by|with|over|around)"
 )
 _FORMS = {
-    Category.COLOR: rf"{_BE}the (?P<object>.+) (?P<attribute>(?:light |dark )?\S+)\?",
+    Category.COLOR: rf"{_BE}the (?P<object>.+?) (?P<attribute>(?:light |dark )?\S+)\?",
     Category.MATERIAL: rf"{_BE}the (?P<object>.+) made of (?P<attribute>.+)\?",
     Level.OBJECT: rf"{_BE}there (?:an? |any |some )?(?P<object>.+?)(?: in (?:this|the) \w+)?\?",
     Level.RELATION: rf"{_BE}the (?P<object>.+?) (?P<attribute>{_RELATION}) (?:the |an? )?"

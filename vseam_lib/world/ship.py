@@ -28,22 +28,29 @@ OTHER = {"Yes": "No", "No": "Yes"}
 
 @torch.no_grad()
 def answer(model: nn.Module, processor, family: str, images, texts, size: int = 64) -> list[str]:
-    """The most probable next token after the paper's prompt, as text, Yes and No capitalised."""
+    """The most probable next token after the paper's prompt, as text, Yes and No capitalised.
+
+    Only prompts of one length share a batch, so that none is padded: InstructBLIP's processor
+    pads between image and text, which changes its answers.
+    """
     prompt = template(family)
     plain = {spelled: answer for answer, spelled in ADAPTERS[family].spelling.items()}
-    said = []
-    for i in range(0, len(texts), size):
-        batch = processor(
-            images=[Image.fromarray(x) for x in images[i : i + size]],
-            text=[
-                prompt.format(image=processor.image_token, question=q) for q in texts[i : i + size]
-            ],
-            padding=True,
-            return_tensors="pt",
-        )
-        ids = model(**batch, logits_to_keep=1).logits[:, -1].argmax(-1)
-        words = [processor.tokenizer.decode(k).strip() for k in ids]
-        said += [plain.get(word, word) for word in words]
+    prompts = [prompt.format(image=processor.image_token, question=q) for q in texts]
+    lengths = np.array([len(processor.tokenizer(p)["input_ids"]) for p in prompts])
+    said = [""] * len(texts)
+    for length in np.unique(lengths):
+        for some in np.array_split(np.flatnonzero(lengths == length), -(-len(texts) // size)):
+            if not len(some):
+                continue
+            batch = processor(
+                images=[Image.fromarray(images[i]) for i in some],
+                text=[prompts[i] for i in some],
+                return_tensors="pt",
+            )
+            ids = model(**batch, logits_to_keep=1).logits[:, -1].argmax(-1)
+            for i, k in zip(some, ids, strict=True):
+                word = processor.tokenizer.decode(k).strip()
+                said[i] = plain.get(word, word)
     return said
 
 
