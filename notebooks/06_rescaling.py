@@ -57,6 +57,7 @@ from myst_nb import glue
 
 from vseam_lib import evaluate, figures, modulate, paper, tables
 from vseam_lib.causal import heads as hd
+from vseam_lib.causal import ranking as rank
 from vseam_lib.causal.interventions import HeadEdits
 from vseam_lib.sources.gqa import read_gqa
 from vseam_lib.stats import clustered_mean
@@ -81,7 +82,7 @@ if shared:
     raise ValueError(f"{len(shared)} images are in both sets; expected disjoint splits")
 vlm = load(model, dtype=dtype, device=device, prompt=prompt)
 shape = (vlm.n_layers, vlm.n_heads)
-k_heads = hd.resolve_k(k, len(vlm.heads))
+k_heads = rank.resolve_k(k, len(vlm.heads))
 
 # %% [markdown]
 # ## The heads
@@ -99,7 +100,7 @@ for category, members in by_category(chosen).items():
     if own.right.all() or not own.right.any():
         left_out.append((str(category), "no wrong (or no right) answers, so no heads"))
         continue
-    found = hd.top_heads(hd.causal_scores(own, score), k, overlap)
+    found = rank.top_heads(rank.causal_scores(own, score), k, overlap)
     try:
         edits[category] = modulate.table17_edits(found, *shape, removal=removal, lam=lam)
     except ValueError as error:

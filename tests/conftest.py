@@ -122,6 +122,16 @@ def group_of():
 
 
 @pytest.fixture(scope="session")
+def hooks_of():
+    """The hooks that the engine sets; transformers keeps forward hooks of its own."""
+
+    def found(adapter):
+        return [h for m in adapter.model.modules() for h in m._forward_pre_hooks]
+
+    return found
+
+
+@pytest.fixture(scope="session")
 def plain():
     """The slow twin: forwards of the genuine model on the genuine processor's output.
 

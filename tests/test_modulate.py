@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from vseam_lib.causal.heads import HeadSets
-from vseam_lib.causal.trace import record, replay
+from vseam_lib.causal.ranking import HeadSets
+from vseam_lib.causal.replay import replay
+from vseam_lib.causal.trace import record
 from vseam_lib.modulate import random_heads, rescale, rescaling_factors, table17_edits
 from vseam_lib.vlm.adapter import Head
 

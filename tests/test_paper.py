@@ -1,7 +1,7 @@
 import pytest
 
 from vseam_lib import paper
-from vseam_lib.causal.heads import jaccard
+from vseam_lib.causal.ranking import jaccard
 from vseam_lib.triples import Category, Level
 
 

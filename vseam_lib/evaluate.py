@@ -12,7 +12,8 @@ import torch
 
 from vseam_lib.causal.groups import compute
 from vseam_lib.causal.interventions import HeadEdits
-from vseam_lib.causal.trace import Recording, replay
+from vseam_lib.causal.replay import replay
+from vseam_lib.causal.trace import Recording
 from vseam_lib.store import Store
 from vseam_lib.triples import VQATriple
 from vseam_lib.vlm.adapter import Adapter

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from vseam_lib.causal.heads import HeadSets
 from vseam_lib.causal.interventions import HeadEdits
+from vseam_lib.causal.ranking import HeadSets
 from vseam_lib.vlm.adapter import Head
 
 LAMBDAS = ("minmax", "ratio", "raw", "equal")

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from vseam_lib.causal.control_variate import by_share, control_variate, difference_estimate
-from vseam_lib.causal.heads import Effects, causal_scores
+from vseam_lib.causal.heads import Effects
+from vseam_lib.causal.ranking import causal_scores
 
 IMAGES = np.repeat(list("abcdef"), 2)  # two questions about each image
 RNG = np.random.default_rng(0)

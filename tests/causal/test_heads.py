@@ -1,24 +1,13 @@
 from dataclasses import replace
-from itertools import combinations, product
+from itertools import product
 
 import numpy as np
 import pytest
 import torch
 
 from vseam_lib.causal import heads
-from vseam_lib.causal.heads import (
-    Effects,
-    Scores,
-    causal_scores,
-    jaccard,
-    jaccard_by_chance,
-    mask_every_head,
-    resolve_k,
-    sweep,
-    top_heads,
-)
+from vseam_lib.causal.heads import mask_every_head, sweep
 from vseam_lib.causal.trace import record
-from vseam_lib.vlm.adapter import Head
 
 
 def mean(own, others):
@@ -122,133 +111,3 @@ def test_an_unknown_mask_names_the_known_ones(adapter, triples, tmp_path):
 def test_repeated_triple_ids_are_an_error(adapter, triples, tmp_path):
     with pytest.raises(ValueError, match="unique triple ids"):
         sweep(adapter, [triples[0], triples[0]], tmp_path)
-
-
-# Two layers of two heads, four triples, the first two answered rightly.
-DELTA = np.array(
-    [
-        [[-0.4, 0.1], [0.0, -0.1]],
-        [[-0.2, -0.1], [0.2, 0.1]],
-        [[0.3, -0.3], [0.0, 0.2]],
-        [[0.1, 0.1], [0.0, -0.4]],
-    ]
-)
-
-
-def effects_of(right):
-    return Effects(list("abcd"), DELTA, np.full(4, 0.5), np.array(right))
-
-
-def test_equation_7_by_hand():
-    scores = causal_scores(effects_of([True, True, False, False]))
-    np.testing.assert_allclose(scores.c_correct, [[-0.3, 0.0], [0.1, 0.0]], atol=1e-15)
-    np.testing.assert_allclose(scores.c_incorrect, [[0.2, -0.1], [0.0, -0.1]], atol=1e-15)
-    assert (scores.n_correct, scores.n_incorrect) == (2, 2)
-
-
-def test_equation_7_with_clipped_effects_by_hand():
-    scores = causal_scores(effects_of([True, True, False, False]), "relu")
-    np.testing.assert_allclose(scores.c_correct, [[-0.3, -0.05], [0.0, -0.05]], atol=1e-15)
-    np.testing.assert_allclose(scores.c_incorrect, [[0.2, 0.05], [0.0, 0.1]], atol=1e-15)
-
-
-def test_subsets_of_different_size_are_averaged_each_on_its_own():
-    scores = causal_scores(effects_of([True, True, True, False]))
-    np.testing.assert_allclose(scores.c_correct, DELTA[:3].mean(0))
-    np.testing.assert_allclose(scores.c_incorrect, DELTA[3])
-    assert (scores.n_correct, scores.n_incorrect) == (3, 1)
-
-
-@pytest.mark.parametrize(
-    "right, empty, how", [(True, "D_incorrect", "rightly"), (False, "D_correct", "wrongly")]
-)
-def test_an_empty_subset_is_an_error_with_the_remedy(right, empty, how):
-    with pytest.raises(ValueError, match=f"{empty} is empty.* all 4 triples {how}.*more triples"):
-        causal_scores(effects_of([right] * 4))
-
-
-def test_an_unknown_score_names_the_known_ones():
-    with pytest.raises(ValueError, match="signed.*relu.*got 'abs'"):
-        causal_scores(effects_of([True, True, False, False]), "abs")
-
-
-def scores_of(correct, incorrect):
-    return Scores(np.array(correct), np.array(incorrect), 1, 1)
-
-
-# L0.H1 is the first positive and the second negative head.
-SCORES = scores_of([[-0.1, -0.5, 0.2], [-0.3, 0.0, -0.2]], [[0.4, 0.3, -0.9], [0.0, 0.1, 0.2]])
-A, B, C, D, E, F = (Head(layer, h) for layer in range(2) for h in range(3))
-
-
-def test_positive_and_negative_heads_by_hand():
-    sets = top_heads(SCORES, 2, "both")
-    assert list(sets.positive.items()) == [(B, 0.5), (D, 0.3)]
-    assert list(sets.negative.items()) == [(A, 0.4), (B, 0.3)]
-
-
-def test_overlap_drop_removes_shared_heads_from_both():
-    sets = top_heads(SCORES, 2, "drop")
-    assert (sets.positive, sets.negative) == ({D: 0.3}, {A: 0.4})
-
-
-def test_overlap_disjoint_leaves_a_head_where_it_is_larger_and_fills_up():
-    sets = top_heads(SCORES, 2, "disjoint")
-    assert list(sets.positive.items()) == [(B, 0.5), (D, 0.3)]
-    assert list(sets.negative.items()) == [(A, 0.4), (E, 0.1)]  # F: 0.2 is no more than |-0.2|
-
-
-def test_overlap_disjoint_never_shares_a_head():
-    rng = np.random.default_rng(0)
-    for _ in range(50):
-        sets = top_heads(scores_of(rng.normal(size=(3, 4)), rng.normal(size=(3, 4))), 6, "disjoint")
-        assert not sets.positive.keys() & sets.negative.keys()
-        assert max(len(sets.positive), len(sets.negative)) <= 6
-
-
-def test_ties_go_to_the_lower_layer_then_the_lower_head():
-    flat = scores_of(np.full((2, 3), -0.1), np.full((2, 3), 0.1))
-    sets = top_heads(flat, 4, "both")
-    assert list(sets.positive) == list(sets.negative) == [A, B, C, D]
-    assert top_heads(flat, 4, "drop") == ({}, {})
-    assert list(top_heads(flat, 4, "disjoint").positive) == [A, B, C, D]
-    large = scores_of(np.full((12, 12), -0.1), np.full((12, 12), 0.1))
-    assert list(top_heads(large, 14, "both").negative) == [Head(k // 12, k % 12) for k in range(14)]
-
-
-def test_importance_is_the_absolute_score_of_equation_8():
-    sets = top_heads(SCORES, 6, "both")
-    assert sets.positive[C] == 0.2 and sets.negative[C] == 0.9
-
-
-def test_an_unknown_overlap_rule_names_the_known_ones():
-    with pytest.raises(ValueError, match="drop.*both.*disjoint.*got 'keep'"):
-        top_heads(SCORES, 2, "keep")
-
-
-@pytest.mark.parametrize("k, n", [(10, 10), (1, 1), (144, 144), (0.07, 10), (0.5, 72), (1e-4, 1)])
-def test_k_is_a_number_or_a_share(k, n):
-    assert resolve_k(k, 144) == n
-
-
-@pytest.mark.parametrize("k", [0, -1, 145, 2.5, -0.1, 1000.0])
-def test_a_k_that_no_model_has_is_an_error(k):
-    with pytest.raises(ValueError, match="K between 1 and the model's 144 heads"):
-        resolve_k(k, 144)
-
-
-def test_more_heads_than_the_model_has_are_an_error():
-    with pytest.raises(ValueError, match="model's 6 heads.*got 7"):
-        top_heads(SCORES, 7)
-
-
-def test_jaccard_by_hand():
-    assert jaccard([A, B, C], [B, C, D]) == 0.5
-    assert jaccard([A], [A]) == 1 and jaccard([A], [B]) == 0 and jaccard([], []) == 0
-
-
-@pytest.mark.parametrize("k, n", [(2, 4), (3, 7), (1, 6)])
-def test_the_chance_level_of_jaccard_is_its_mean_over_all_pairs_of_sets(k, n):
-    subsets = list(combinations(range(n), k))
-    every = [jaccard(a, b) for a in subsets for b in subsets]
-    assert abs(jaccard_by_chance(k, n) - np.mean(every)) < 0.01

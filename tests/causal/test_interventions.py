@@ -54,7 +54,7 @@ def test_rescaling_multiplies_the_head_by_its_factor():
 def test_an_edit_that_changes_nothing_changes_nothing(edits):
     z = heads_of(3)
     assert (edits.apply(1, z) - z).abs().max() == 0
-    assert edits.first_layer() == L
+    assert edits.starts().tolist() == [L] * len(edits)
     assert not edits.touched(1)
 
 
@@ -68,9 +68,9 @@ def test_every_variant_is_edited_in_its_own_way(rows):
     assert (edited[1, :, D : 2 * D] == 0).all() and torch.equal(edited[1, :, :D], second[:, :D])
 
 
-def test_first_layer_is_the_lowest_one_that_any_variant_changes():
+def test_a_variant_starts_at_the_first_layer_that_it_changes():
     edits = HeadEdits.mask([[Head(2, 0)], [Head(1, 3), Head(2, 1)]], L, H)
-    assert edits.first_layer() == 1
+    assert edits.starts().tolist() == [2, 1]
     assert [edits.touched(k) for k in range(L)] == [False, True, True]
 
 

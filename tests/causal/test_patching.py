@@ -14,7 +14,8 @@ from vseam_lib.causal.patching import (
     patched_logits,
     record_pair,
 )
-from vseam_lib.causal.trace import record, variant_bytes
+from vseam_lib.causal.replay import variant_bytes
+from vseam_lib.causal.trace import record
 from vseam_lib.vlm.spans import spans
 
 ADAPTERS = ["adapter", "blip"]

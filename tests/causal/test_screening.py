@@ -13,8 +13,10 @@ from torch import nn
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from vseam_lib.causal import screening
-from vseam_lib.causal.heads import Scores, causal_scores, sweep
+from vseam_lib.causal.heads import sweep
 from vseam_lib.causal.interventions import HeadEdits
+from vseam_lib.causal.ranking import Scores, causal_scores
+from vseam_lib.causal.replay import replay
 from vseam_lib.causal.screening import (
     agreement,
     block_evaluations,
@@ -22,7 +24,7 @@ from vseam_lib.causal.screening import (
     log_odds,
     screen,
 )
-from vseam_lib.causal.trace import record, replay
+from vseam_lib.causal.trace import record
 from vseam_lib.figures.screening import estimated_effects, recall_by_share
 
 EPS = 2e-3

@@ -18,7 +18,8 @@ from transformers import (
 )
 
 from vseam_lib.causal.interventions import HeadEdits
-from vseam_lib.causal.trace import record, replay
+from vseam_lib.causal.replay import replay
+from vseam_lib.causal.trace import record
 from vseam_lib.vlm.adapter import Head
 from vseam_lib.vlm.instructblip import InstructBlipAdapter
 from vseam_lib.vlm.load import load

@@ -13,7 +13,7 @@ from vseam_lib.bench.cases import SWEEP, TASKS, Case, Every, describe
 from vseam_lib.bench.engines import Engine, Ours, Plain, run
 from vseam_lib.bench.measure import MALLOC, counted, peak_mib, seconds, version
 from vseam_lib.bench.tools import Lens, NNsight
-from vseam_lib.causal.trace import BUDGET_MIB
+from vseam_lib.causal.replay import BUDGET_MIB
 
 ENGINES: tuple[type[Engine], ...] = (Ours, Plain, NNsight, Lens)
 AGREE = dict(zip(TASKS, (1e-4, 1e-3), strict=True))  # probability, logit

@@ -11,7 +11,8 @@ from vseam_lib.bench.cases import clip, random_llava
 from vseam_lib.bench.engines import Plain
 from vseam_lib.bench.measure import counted, peak_mib, seconds
 from vseam_lib.causal.interventions import HeadEdits
-from vseam_lib.causal.trace import record, replay
+from vseam_lib.causal.replay import replay
+from vseam_lib.causal.trace import record
 from vseam_lib.triples import VQATriple
 from vseam_lib.vlm.adapter import Adapter, Head
 

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from vseam_lib.causal.groups import Values, by_image, resume, stored_ids
-from vseam_lib.causal.trace import whole
+from vseam_lib.causal.replay import whole
 from vseam_lib.store import Store
 from vseam_lib.triples import Box, Category, Level, VQATriple, check_unique
 from vseam_lib.vlm.adapter import Adapter, Group, Head, open_image

@@ -14,7 +14,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
-from vseam_lib.causal.heads import Effects, Scores, causal_scores, resolve_k
+from vseam_lib.causal.heads import Effects
+from vseam_lib.causal.ranking import Scores, causal_scores, resolve_k
 
 Beta = float | Literal["fitted"]
 

@@ -24,7 +24,7 @@ from vseam_lib.causal.patching import (
     patched_logits,
     record_pair,
 )
-from vseam_lib.causal.trace import BUDGET_MIB
+from vseam_lib.causal.replay import BUDGET_MIB
 from vseam_lib.store import Store
 from vseam_lib.triples import VQATriple, check_unique
 from vseam_lib.vlm.adapter import Adapter

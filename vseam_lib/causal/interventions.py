@@ -88,7 +88,7 @@ class HeadEdits:
     def __len__(self) -> int:
         return len(self.scale)
 
-    def __getitem__(self, index: slice) -> HeadEdits:
+    def __getitem__(self, index: slice | Tensor) -> HeadEdits:
         return HeadEdits(self.scale[index], self.mix[index], self.swap[index])
 
     @staticmethod
@@ -103,10 +103,11 @@ class HeadEdits:
         added = (self.mix[:, layer] != 0) | (self.swap[:, layer] != 0)
         return bool((self.scale[:, layer] != 1).any() or added.any())
 
-    def first_layer(self) -> int:
-        """The first layer that any variant changes; the number of layers if none does."""
-        n = self.scale.shape[1]
-        return next((k for k in range(n) if self.touched(k)), n)
+    def starts(self) -> Tensor:
+        """The first layer that each variant changes, ``(V,)``; the number of layers if none."""
+        changed = ((self.scale != 1) | (self.mix != 0) | (self.swap != 0)).any(-1)  # (V, layers)
+        ends = torch.ones(len(self), 1, dtype=torch.bool)
+        return torch.cat([changed, ends], 1).int().argmax(1)
 
     def apply(self, layer: int, z: Tensor, other: Tensor | None = None) -> Tensor:
         """Edit the concatenated head outputs of a layer.

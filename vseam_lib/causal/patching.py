@@ -23,18 +23,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vseam_lib.causal.trace import (
+from vseam_lib.causal.replay import (
     BUDGET_MIB,
-    KeyValues,
-    Recording,
     in_batches,
     module_output,
-    record,
     run_last_layer,
     run_layer,
     variants_per_batch,
     whole,
 )
+from vseam_lib.causal.trace import KeyValues, Recording, record
 from vseam_lib.vlm.adapter import Adapter, open_image
 
 SITES = ("block", "attn", "mlp")

@@ -13,6 +13,7 @@ from PIL import Image
 from vseam_lib.figures.base import LEVEL_COLOR, closed
 from vseam_lib.stats import Band
 from vseam_lib.triples import Box, Category, Level
+from vseam_lib.vlm.spans import ROLES
 
 SITE_CMAP = {"attn": "Greens", "mlp": "Blues", "block": "Purples"}
 SITE_NAME = {"attn": "self-attention", "mlp": "MLP", "block": "residual stream"}
@@ -60,7 +61,7 @@ def role_maps(tables: Mapping[str, pd.DataFrame], site: str, *, label: str) -> F
     """
     columns = min(4, len(tables))
     rows = -(-len(tables) // columns)
-    roles = list(dict.fromkeys(r for t in tables.values() for r in t.index))
+    roles = [r for r in ROLES if any(r in t.index for t in tables.values())]
     figure, axes = plt.subplots(
         rows, columns, figsize=(2.35 * columns + 1.4, 1.95 * rows + 0.3), squeeze=False,
         layout="constrained", sharex=True, sharey=True,

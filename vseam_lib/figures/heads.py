@@ -102,3 +102,32 @@ def overlap_maps(overlaps: Mapping[str, pd.DataFrame], chance: float) -> Figure:
         ax.set_xlabel("")
         ax.set_ylabel("")
     return closed(figure)
+
+
+def stability_curves(curves: Mapping[str, Mapping[str, np.ndarray]], k: int) -> Figure:
+    """How often a head of each rank is in the list of resampled images, one panel per side.
+
+    Args:
+        curves: side to (category to the share of draws, heads in the order of the full list).
+    """
+    figure, axes = plt.subplots(
+        1, len(curves), figsize=(4.4 * len(curves), 3.3), squeeze=False, layout="constrained",
+        sharey=True,
+    )  # fmt: skip
+    for ax, (side, by_category) in zip(axes.flat, curves.items(), strict=True):
+        seen: dict[Level, int] = {}
+        for category, share in by_category.items():
+            level = Category(category).level
+            style = ("-", "--", ":")[seen.setdefault(level, 0) % 3]
+            seen[level] += 1
+            shown = share[: 3 * k]
+            ax.plot(
+                np.arange(1, len(shown) + 1), shown, style, color=LEVEL_COLOR[level], label=category
+            )
+        ax.axvline(k + 0.5, color="#888888", lw=0.8)
+        ax.set_title(f"{side} heads (K = {k})", fontsize=10)
+        ax.set_xlabel("rank of the head in the full sample")
+        ax.set_ylim(-0.03, 1.05)
+    axes[0, 0].set_ylabel("share of resamples that list it")
+    axes[0, -1].legend(frameon=False, fontsize=8)
+    return closed(figure)

@@ -20,7 +20,6 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from vseam_lib.triples import Box
 from vseam_lib.vlm.prompts import template
 
 WEIGHTS = Path(__file__).parents[1] / "world" / "weights"
