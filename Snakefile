@@ -56,8 +56,6 @@ TRAINING = {
         "vision_stage",
     )
 }
-py" for name in ("items", "loop", "models", "pool", "shared_prefix", "ship", "statements", "train")
-}
 LIBRARY = sorted(p for p in CODE - WORLD_CODE if not p.startswith("vseam_lib/bench/"))
 SHIPPED = sorted(
     str(path)

@@ -48,7 +48,7 @@ store: str = "build/store"  # where per-sample results are kept
 prompt: str = "paper"  # paper (Table 8) or as_released
 select: str = "eq4"  # eq4 (paper) patches triples that the edit turns wrong, all (as released) all
 metric: str = "logit"  # logit (paper), probability, or difference of the two answers' logits
-budget_mib: float = 256.0  # memory that a batch of patched variants may take
+budget_mib: float = 32.0  # memory that a batch of patched variants may take
 
 # %% tags=["hide-input"]
 import numpy as np

@@ -255,7 +255,10 @@ tables.show(
 # %% [markdown]
 # ## Verdicts
 #
-# Each conclusion is broken down into conditions that were fixed before the results were seen.
+# Each conclusion is broken down into conditions that were fixed before the results were seen, with one
+# exception: after a first look, cues came to include the words of the picture's scene graph. With
+# the words of the question and its full answer alone, the last condition of the first verdict was
+# met on some samples and not on others.
 # *Beyond mid-depth* leaves out the last layer, which has a claim of its own.
 
 # %% tags=["hide-input"]

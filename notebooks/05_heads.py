@@ -50,7 +50,7 @@ mask: str = "mean"  # by the mean of the other heads (paper), zero, dataset (mea
 score: str = "signed"  # signed (paper) or relu (as released)
 mask_n: int = 16  # questions per category on which the other masks are compared
 attention_of: str = "image"  # share of the attention on image tokens (image) or of all (all)
-budget_mib: float = 256.0  # memory that a batch of masked variants may take
+budget_mib: float = 32.0  # memory that a batch of masked variants may take
 
 # %% tags=["hide-input"]
 from itertools import combinations

@@ -83,6 +83,13 @@ def blip():
 
 
 @pytest.fixture(scope="session")
+def blip32():
+    return InstructBlipAdapter(
+        model=tiny_instructblip(torch.float32), processor=instructblip_processor(4), revision="b32"
+    )
+
+
+@pytest.fixture(scope="session")
 def world(tmp_path_factory):
     """Directory of a small exported world in GQA's layout."""
     out = tmp_path_factory.mktemp("world")

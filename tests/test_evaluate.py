@@ -90,7 +90,7 @@ def test_answers_agree_with_the_plain_forward(
 def test_a_second_call_computes_nothing(adapter, triples, edits, tmp_path, monkeypatch):
     first = answers(adapter, triples[:6], edits, tmp_path)
 
-    def fail(*args):
+    def fail(*args, **kwargs):
         raise AssertionError("computed again")
 
     monkeypatch.setattr(groups, "record", fail)
@@ -107,9 +107,9 @@ def test_more_triples_compute_only_the_new_ones(adapter, triples, edits, tmp_pat
     answers(adapter, few, edits, tmp_path)
     seen, record = [], groups.record
 
-    def count(adapter, group):
+    def count(adapter, group, **kwargs):
         seen.append(len(group.last))
-        return record(adapter, group)
+        return record(adapter, group, **kwargs)
 
     monkeypatch.setattr(groups, "record", count)
     table = answers(adapter, more, edits, tmp_path)

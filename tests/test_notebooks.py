@@ -130,7 +130,7 @@ def test_every_module_is_on_the_library_page():
     page = (ROOT / "book/api.md").read_text()
     documented = set(re.findall(r"automodule:: (\S+)", page))
     files = {
-        path.parent if path.name == "__init__.py" else path.with_suffix("")
+        path.parent if path.stem in ("__init__", "__main__") else path.with_suffix("")
         for path in (ROOT / "vseam_lib").rglob("*.py")
         if path.name != "__init__.py" or "\ndef " in path.read_text()
     }

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import torch
 
-from vseam_lib.causal import groups
+from vseam_lib.causal import groups, heads
 from vseam_lib.causal.heads import sweep
 from vseam_lib.store import Store
 from vseam_lib.vlm.load import load
@@ -22,7 +22,7 @@ from vseam_lib.sources.gqa import read_gqa
 from vseam_lib.vlm.load import load
 
 model, world, store = sys.argv[1:]
-heads.compute = functools.partial(groups.compute, part=1)
+heads.resume = functools.partial(groups.resume, part=1)
 rename, renamed = Path.replace, []
 
 def killed(self, target):
@@ -55,13 +55,13 @@ def test_a_sweep_killed_in_the_middle_resumes_to_the_same_result(
     written = {p.name: p.read_bytes() for p in store.glob("*/*.parquet")}
     assert len(written) == 3 and len(list(store.glob("*/*.part"))) == 1
 
-    computed, record = [], groups.record
+    computed, record = [], heads.record
 
     def count(adapter, group):
         computed.append(group)
         return record(adapter, group)
 
-    monkeypatch.setattr(groups, "record", count)
+    monkeypatch.setattr(heads, "record", count)
     adapter = load(str(model))
     resumed = sweep(adapter, triples, store)
     images = len({t.image_id for t in triples})
@@ -80,11 +80,11 @@ def test_a_sweep_killed_in_the_middle_resumes_to_the_same_result(
 def test_a_computation_that_fails_keeps_its_finished_parts(adapter, triples, tmp_path, monkeypatch):
     store, record, calls = Store(tmp_path, {"analysis": "test"}), groups.record, []
 
-    def fail(adapter, group):
+    def fail(adapter, group, **kwargs):
         calls.append(group)
         if len(calls) == 3:
             raise MemoryError
-        return record(adapter, group)
+        return record(adapter, group, **kwargs)
 
     def measure(recording):
         return {("p", "none"): recording.logits[:, 0]}

@@ -26,6 +26,26 @@ def test_masking_by_zero_empties_the_head_alone():
     assert torch.equal(edited[..., : 3 * D], z[..., : 3 * D])
 
 
+@pytest.mark.parametrize("rows", [1, 5], ids=["one vector", "a vector per position"])
+def test_a_swapped_head_is_the_one_given_and_the_others_stay(rows):
+    z, other = heads_of(2), heads_of(1, seed=1)[0, :rows]
+    edited = HeadEdits.mask([[Head(1, 2)], [Head(1, 0)]], L, H, by="swap").apply(1, z, other)
+    for k, head in enumerate((2, 0)):
+        a = edited[k].view(5, H, D)
+        assert torch.equal(a[:, head], other.view(rows, H, D)[:, head].expand(5, -1))
+        rest = [h for h in range(H) if h != head]
+        assert torch.equal(a[:, rest], z[k].view(5, H, D)[:, rest])
+
+
+def test_edits_that_swap_need_outputs_of_the_layers_shape():
+    edits = HeadEdits.mask([[Head(1, 2)]], L, H, by="swap")
+    for other in (None, torch.zeros(4, H * D), torch.zeros(5, H * D - 1)):
+        with pytest.raises(ValueError, match=r"layer 1: .* swap in of shape \(1 or 5, 32\), got"):
+            edits.apply(1, heads_of(1), other)
+    z = heads_of(1)
+    assert torch.equal(edits.apply(0, z), z), "a layer without swaps needs none"
+
+
 def test_heads_masked_together_all_see_the_unmasked_others():
     z = heads_of(1)
     a = z.view(1, 5, H, D)
@@ -77,9 +97,11 @@ def test_a_variant_starts_at_the_first_layer_that_it_changes():
 def test_cat_and_slice_keep_the_order_of_variants():
     a = HeadEdits.mask([[Head(0, 0)], [Head(0, 1)]], L, H)
     b = HeadEdits.rescale([{Head(1, 1): 2.0}], L, H)
-    both = HeadEdits.cat([a, b])
-    assert len(both) == 3
-    assert both[2:].scale[0, 1, 1] == 2 and both[:1].mix[0, 0, 0] == 1
+    c = HeadEdits.mask([[Head(2, 2)]], L, H, by="swap")
+    every = HeadEdits.cat([a, b, c])
+    assert len(every) == 4
+    assert every[2:].scale[0, 1, 1] == 2 and every[:1].mix[0, 0, 0] == 1
+    assert every[3:].swap[0, 2, 2] == 1 and not every[:3].swap.any()
 
 
 @pytest.mark.parametrize("head", [Head(3, 0), Head(0, 4), Head(-1, 0), Head(0, -1)])
@@ -91,17 +113,23 @@ def test_a_head_that_the_model_lacks_is_refused(head):
 
 
 def test_an_unknown_mask_names_the_known_ones():
-    with pytest.raises(ValueError, match="'mean' or 'zero', got 'median'"):
+    with pytest.raises(ValueError, match="'mean', 'zero' or 'swap', got 'median'"):
         HeadEdits.mask([[Head(0, 0)]], L, H, by="median")
 
 
-@pytest.mark.parametrize("factor", [float("nan"), float("inf")])
-def test_a_factor_that_is_not_finite_is_refused(factor):
-    scale = torch.full((1, L, H), factor)
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("which", ["scale", "mix", "swap"])
+def test_a_factor_that_is_not_finite_is_refused(which, value):
+    factors = {name: torch.zeros(1, L, H) for name in ("scale", "mix", "swap")}
+    factors[which][0, 1, 1] = value
     with pytest.raises(ValueError, match="finite"):
-        HeadEdits(scale, torch.zeros(1, L, H))
+        HeadEdits(**factors)
 
 
-def test_scale_and_mix_must_have_one_shape():
+@pytest.mark.parametrize("shape", [(2, L, H), (1, L, H + 1), (L, H)])
+def test_scale_mix_and_swap_must_have_one_shape(shape):
+    ones = torch.ones(1, L, H)
     with pytest.raises(ValueError, match="one shape"):
-        HeadEdits(torch.ones(1, L, H), torch.zeros(2, L, H))
+        HeadEdits(ones, torch.zeros(shape))
+    with pytest.raises(ValueError, match="one shape"):
+        HeadEdits(ones, ones, torch.zeros(shape))

@@ -1,3 +1,4 @@
+from functools import partial
 from itertools import combinations
 
 import numpy as np
@@ -99,12 +100,16 @@ def test_bands_need_two_images_on_each_side():
         score_bands(effects, list("abcd"))
 
 
-@pytest.mark.parametrize("analysis", [score_bands, stability])
-def test_bands_and_stability_need_right_and_wrong_answers_and_a_known_score(analysis):
+@pytest.mark.parametrize("analysis", [score_bands, partial(stability, k=2)])
+def test_bands_and_stability_need_right_and_wrong_answers(analysis):
     with pytest.raises(ValueError, match="D_incorrect is empty"):
         analysis(effects_of([True] * 4), list("abcd"))
+
+
+@pytest.mark.parametrize("analysis", [score_bands, partial(stability, k=2)])
+def test_bands_and_stability_know_no_other_score_than_the_means_do(analysis):
     with pytest.raises(ValueError, match="expected a score in.*got 'abs'"):
-        analysis(effects_of([True, True, False, False]), list("abcd"), score="abs")
+        analysis(effects_of([True, True, False, False]), list("abab"), score="abs")
 
 
 def resampled_by_hand(effects, images, k, score, draws, seed):

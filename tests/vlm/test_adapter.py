@@ -196,6 +196,38 @@ def test_answers_are_read_after_the_prompt(adapter):
     assert adapter.answer_id("Yes") != adapter.answer_id("yes")
 
 
+def test_an_answer_of_several_tokens_is_scored_by_its_first_and_says_so(adapter, picture):
+    with pytest.warns(UserWarning, match="'red car' has 2 tokens; .* those of the first, 'red'"):
+        group = dataclasses.replace(adapter).encode(picture, QUESTIONS[:1], ["red car"])
+    assert group.gold.tolist() == [adapter.answer_id("red")]
+
+
+def test_an_answer_of_one_token_warns_of_nothing(adapter, recwarn):
+    dataclasses.replace(adapter).answer_id("Yes")
+    assert not recwarn
+
+
+class Padding:
+    """A processor that pads, as one does whose saved settings say so."""
+
+    def __init__(self, processor):
+        self.processor = processor
+
+    def __getattr__(self, name):
+        return getattr(self.processor, name)
+
+    def __call__(self, **given):
+        return self.processor(**given, padding="max_length", max_length=200)
+
+
+@pytest.mark.parametrize("name", ["adapter", "blip"])
+def test_a_processor_that_pads_is_an_error_that_names_the_padding(request, picture, name):
+    adapter = request.getfixturevalue(name)
+    padding = dataclasses.replace(adapter, processor=Padding(adapter.processor))
+    with pytest.raises(ValueError, match=r"without padding, got \d+ padding tokens.*max_length"):
+        padding.encode(picture, QUESTIONS[:1], ["Yes"])
+
+
 @pytest.mark.parametrize("answer", ["Ja", "zebra", ""])
 def test_an_answer_that_is_no_token_is_an_error(adapter, picture, answer):
     with pytest.raises(ValueError, match=f"answer '{answer}' is no token.*'Yes' or 'No'"):

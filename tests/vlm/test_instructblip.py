@@ -202,10 +202,6 @@ def test_the_prompt_is_the_papers(blip):
     )
 
 
-def test_queries_have_no_place_of_their_own(blip):
-    assert blip.token_boxes(120, 80) is None
-
-
 def test_what_a_query_looks_at_adds_up_to_one_and_depends_on_the_question(blip, picture):
     one, two = (blip.looks_at(picture, q) for q in QUESTIONS[:2])
     assert one.shape == (QUERIES, 64) and one.dtype == torch.float64

@@ -2,8 +2,9 @@ import pytest
 import torch
 from transformers import LlamaConfig
 
+from vseam_lib.triples import Category
 from vseam_lib.vlm.adapter import weights_digest
-from vseam_lib.vlm.load import load
+from vseam_lib.vlm.load import load, shipped, shipped_metrics
 
 
 @pytest.fixture(scope="module")
@@ -82,3 +83,35 @@ def test_the_revision_is_a_digest_of_all_that_changes_an_answer(
     content[-1] ^= 1
     path.write_bytes(content)
     assert weights_digest(tmp_path) != weights_digest(saved)
+
+
+def test_the_revision_counts_files_in_folders_below(blip32, tmp_path):
+    """The Q-Former's tokenizer lies in a folder of its own."""
+    blip32.model.save_pretrained(tmp_path)
+    blip32.processor.save_pretrained(tmp_path)
+    before = weights_digest(tmp_path)
+    path = tmp_path / "qformer_tokenizer" / "tokenizer.json"
+    path.write_text(path.read_text().replace("dog", "gnu"))
+    assert weights_digest(tmp_path) != before
+    path.rename(tmp_path / "qformer_tokenizer" / "other.json")
+    assert weights_digest(tmp_path) != before
+
+
+def test_two_families_are_shipped():
+    assert {load(name).family for name in shipped()} == {"llava", "instructblip"}
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_a_shipped_model_is_right_and_wrong_on_held_out_scenes_and_guesses_without_a_picture(name):
+    heldout = shipped_metrics(name)["heldout"]
+    mean = heldout.pop("mean")
+    assert list(heldout) == [str(c) for c in Category]
+    assert mean["accuracy"] >= 75
+    for category, row in heldout.items():
+        assert row["n"] >= 100 and 50 < row["accuracy"] < 100, category
+        for without in ("blank", "shuffled"):
+            assert abs(row[without] - 50) <= 10, (category, without)
+
+
+def test_a_model_that_is_not_shipped_has_no_metrics(saved):
+    assert shipped_metrics(str(saved)) is None and shipped_metrics("llava-hf/none") is None

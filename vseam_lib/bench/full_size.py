@@ -10,8 +10,7 @@ from torch import Tensor
 from vseam_lib.bench.cases import clip, random_llava
 from vseam_lib.bench.engines import Plain
 from vseam_lib.bench.measure import counted, peak_mib, seconds
-from vseam_lib.causal.interventions import HeadEdits
-from vseam_lib.causal.replay import replay
+from vseam_lib.causal.heads import mask_every_head
 from vseam_lib.causal.trace import record
 from vseam_lib.triples import VQATriple
 from vseam_lib.vlm.adapter import Adapter, Head
@@ -30,15 +29,8 @@ def llava_7b(device: str) -> Adapter:
 @torch.no_grad()
 def sweep(adapter: Adapter, triple: VQATriple, budget_mib: float) -> Tensor:
     """P(answer) of one question under every single-head mask, ``(n_layers, n_heads)``."""
-    L, H = adapter.n_layers, adapter.n_heads
     recording = record(adapter, adapter.encode(triple.image, [triple.question], [triple.answer]))
-    gold = recording.group.gold[0]
-    rows = []
-    for layer in range(L):
-        edits = HeadEdits.mask([[Head(layer, h)] for h in range(H)], L, H)
-        logits = replay(adapter, recording, edits, budget_mib=budget_mib)  # (H, 1, vocab)
-        rows.append(logits[:, 0].softmax(-1)[:, gold])
-    return torch.stack(rows)
+    return mask_every_head(adapter, recording, budget_mib=budget_mib)[0]
 
 
 @torch.no_grad()

@@ -23,7 +23,7 @@ from vseam_lib.causal.interventions import HeadEdits
 from vseam_lib.causal.trace import KeyValues, Recording
 from vseam_lib.vlm.adapter import Adapter, Group
 
-BUDGET_MIB = 256
+BUDGET_MIB = 32  # small batches stay in the caches of a CPU; a GPU wants more
 
 
 class _Joined:
