@@ -136,9 +136,10 @@ curves = {span: {c: band("block", span, c) for c in names} for span in fl.SPANS}
 pictures.flow_curves(curves, label=unit)
 
 # %% [markdown]
-# Patching the whole question after the last layer restores the clean answer exactly, and patching
-# the image after layer 0 does so nearly, since little has been read from it by then. The ends of the
-# two panels must therefore agree.
+# Patching the whole question after the last layer restores the clean answer exactly. Patching the
+# image after layer 0 restores all but what the question has read from it in that layer. The ends of
+# the two panels agree up to that; where the first column below falls short of the second, layer 0
+# has read the difference.
 
 # %% tags=["hide-input"]
 ends = pd.DataFrame(

@@ -22,7 +22,7 @@ def table_node(table: Table) -> nodes.table:
     group += [nodes.colspec(colwidth=1) for _ in table.header]
     group += nodes.thead("", _row(table.header))
     group += nodes.tbody("", *map(_row, table.rows))
-    return nodes.table("", nodes.title("", table.caption), group)
+    return nodes.table("", nodes.title("", table.caption), group, classes=["bench"])
 
 
 def _row(cells: list[str]) -> nodes.row:

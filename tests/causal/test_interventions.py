@@ -91,6 +91,8 @@ def test_every_variant_is_edited_in_its_own_way(rows):
 def test_a_variant_starts_at_the_first_layer_that_it_changes():
     edits = HeadEdits.mask([[Head(2, 0)], [Head(1, 3), Head(2, 1)]], L, H)
     assert edits.starts().tolist() == [2, 1]
+    assert HeadEdits.mask([[Head(1, 0)], []], L, H, by="swap").starts().tolist() == [1, L]
+    assert HeadEdits.rescale([{Head(2, 3): 0.5}], L, H).starts().tolist() == [2]
     assert [edits.touched(k) for k in range(L)] == [False, True, True]
 
 

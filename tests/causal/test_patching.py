@@ -171,7 +171,7 @@ def test_patching_everything_after_any_block_gives_the_clean_logit(vlm, pair):
 
 
 def test_the_ends_of_the_image_and_question_curves_agree_up_to_what_layer_0_reads(vlm, pair):
-    """All that the question lacks after block 0 is what its own tokens read from the image there."""
+    """What the question lacks after block 0 is what its own tokens read from the image there."""
     S, end = len(pair.clean.group.ids), pair.clean.group.image[1]
     where = masks({"image": range(end), "both": range(S)}, S)
     out = patched_logits(vlm, pair, "block", where, [0])

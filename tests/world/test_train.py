@@ -103,9 +103,7 @@ def trained(tmp_path, monkeypatch):
     monkeypatch.setitem(ship.SCENES, "heldout", 6)
     few = functools.partial(ship.heldout_metrics, per_category=3)
     monkeypatch.setattr(ship, "heldout_metrics", few)
-    monkeypatch.setattr(
-        torch.multiprocessing, "spawn", lambda work, given, nprocs: work(0, *given)
-    )
+    monkeypatch.setattr(torch.multiprocessing, "spawn", lambda work, given, nprocs: work(0, *given))
     threads = torch.get_num_threads()
 
     def run(name, out="training"):
