@@ -48,7 +48,7 @@ store: str = "build/store"  # where per-sample results are kept
 prompt: str = "paper"  # paper (Table 8) or as_released
 select: str = "eq4"  # eq4 (paper) patches triples that the edit turns wrong, all (as released) all
 metric: str = "logit"  # logit (paper), probability, or difference of the two answers' logits
-budget_mib: float = 32.0  # memory that a batch of patched variants may take
+budget_mib: float = 0.0  # MiB that a batch of variants may take; 0 decides by device
 
 # %% tags=["hide-input"]
 import numpy as np
@@ -83,7 +83,7 @@ unit = {
 print(f"{asked} questions asked, {len(triples)} of them with an edited image.")
 
 # %% tags=["hide-input"]
-run = fl.information_flow(vlm, triples, edited, store, select=select, budget_mib=budget_mib)
+run = fl.information_flow(vlm, triples, edited, store, select=select, budget_mib=budget_mib or None)
 
 # %% [markdown]
 # ## Which triples are patched
@@ -286,7 +286,7 @@ each = {str(i): [i] for i in range(group.image[1], len(group.ids))}
 where = patching.masks(each, len(group.ids))
 case_maps = {
     site: patching.effects(
-        vlm, pair, patching.patched_logits(vlm, pair, site, where, budget_mib=budget_mib)
+        vlm, pair, patching.patched_logits(vlm, pair, site, where, budget_mib=budget_mib or None)
     )[metric].double().cpu().numpy()
     for site in ("attn", "mlp", "block")
 }  # fmt: skip

@@ -50,7 +50,7 @@ mask: str = "mean"  # by the mean of the other heads (paper), zero, dataset (mea
 score: str = "signed"  # signed (paper) or relu (as released)
 mask_n: int = 16  # questions per category on which the other masks are compared
 attention_of: str = "image"  # share of the attention on image tokens (image) or of all (all)
-budget_mib: float = 32.0  # memory that a batch of masked variants may take
+budget_mib: float = 0.0  # MiB that a batch of variants may take; 0 decides by device
 
 # %% tags=["hide-input"]
 from itertools import combinations
@@ -87,7 +87,7 @@ glue("n_heads", len(vlm.heads), display=False)
 glue("k_share", 100 * k_heads / len(vlm.heads), display=False)
 
 # %% tags=["hide-input"]
-effects = hd.sweep(vlm, triples, store, mask=mask, seed=seed, budget_mib=budget_mib)
+effects = hd.sweep(vlm, triples, store, mask=mask, seed=seed, budget_mib=budget_mib or None)
 image_of = {t.id: t.image_id for t in triples}
 paper_model = "InstructBLIP" if vlm.family == "instructblip" else "LLaVA"
 theirs_name = f"paper ({paper_model})"
@@ -203,7 +203,7 @@ tables.show(
 # %% tags=["hide-input"]
 fewer = sample(triples, mask_n, seed)
 cost = {
-    name: -hd.sweep(vlm, fewer, store, mask=name, seed=seed, budget_mib=budget_mib).delta
+    name: -hd.sweep(vlm, fewer, store, mask=name, seed=seed, budget_mib=budget_mib or None).delta
     for name in hd.MASKS
 }
 rows = []
@@ -341,7 +341,9 @@ tables.show(
 
 # %% tags=["hide-input"]
 by = mask if mask in ("mean", "zero") else "mean"  # what can be screened
-swept = effects if by == mask else hd.sweep(vlm, triples, store, mask=by, budget_mib=budget_mib)
+swept = (
+    effects if by == mask else hd.sweep(vlm, triples, store, mask=by, budget_mib=budget_mib or None)
+)
 estimates = {
     (how, positions): sc.screen(vlm, triples, store, how=how, positions=positions, mask=by)
     for positions in sc.POSITIONS

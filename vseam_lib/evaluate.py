@@ -42,7 +42,8 @@ def answers(
         parts.append(edit)
     variants = HeadEdits.cat(parts)
     digest = hashlib.sha256(
-        variants.scale.numpy().tobytes() + variants.mix.numpy().tobytes() + "|".join(names).encode()
+        b"".join(x.numpy().tobytes() for x in (variants.scale, variants.mix, variants.swap))
+        + "|".join(names).encode()
     ).hexdigest()
     key = {
         "analysis": "answers",

@@ -66,21 +66,35 @@ def test_the_mean_is_over_every_position_of_every_group(vlm, some, outputs_of, g
 
 @pytest.mark.parametrize("n", [2, 3, 17])
 @pytest.mark.parametrize("seed", [0, 1])
-def test_every_run_is_lent_once_and_never_to_itself(n, seed):
-    donor = donor_of(n, seed)
+def test_every_image_lends_once_and_never_to_itself(n, seed):
+    images = [f"image {k:02}" for k in range(n)]
+    donor = donor_of(images, seed)
     assert sorted(donor) == list(range(n))
     assert (donor != np.arange(n)).all()
-    assert np.array_equal(donor, donor_of(n, seed))
+    assert np.array_equal(donor, donor_of(images, seed))
+
+
+def test_groups_of_one_image_borrow_from_one_other_image_in_turns():
+    images = list("aaabbcddd")
+    for seed in range(5):
+        donor = donor_of(images, seed)
+        for image in "abcd":
+            own = [k for k, name in enumerate(images) if name == image]
+            (lender,) = {images[donor[k]] for k in own}
+            assert lender != image
+            theirs = [k for k, name in enumerate(images) if name == lender]
+            assert donor[own].tolist() == [theirs[n % len(theirs)] for n in range(len(own))]
 
 
 def test_another_seed_lends_otherwise():
-    assert not np.array_equal(donor_of(17, 0), donor_of(17, 1))
+    images = [str(k) for k in range(17)]
+    assert not np.array_equal(donor_of(images, 0), donor_of(images, 1))
 
 
-@pytest.mark.parametrize("n", [0, 1])
-def test_a_single_image_has_no_donor(n):
-    with pytest.raises(ValueError, match=f"at least two images to resample from, got {n}"):
-        donor_of(n, 0)
+@pytest.mark.parametrize("images", [[], ["a"], ["a", "a"]])
+def test_a_single_image_has_no_donor(images):
+    with pytest.raises(ValueError, match="at least two images to resample from, got [01]"):
+        donor_of(images, 0)
 
 
 def made_of(*lengths):
@@ -162,7 +176,7 @@ def test_masking_by_another_run_is_a_plain_forward_per_head(
     effects = sweep(vlm, some, tmp_path, mask="resample", seed=2)
     groups = by_image(vlm, some)
     given = {}
-    for group, d in zip(groups, donor_of(len(groups), 2), strict=True):
+    for group, d in zip(groups, donor_of([g[0].image_id for g in groups], 2), strict=True):
         for n, triple in enumerate(group):
             other = groups[d][n % len(groups[d])]
             shared = shared_length(vlm, triple, group_of)

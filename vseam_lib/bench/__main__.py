@@ -61,7 +61,8 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _compare(args: argparse.Namespace) -> dict:
-    result = {"machine": machine(args.device), "repeats": args.repeats, "budget MiB": BUDGET_MIB}
+    budget = BUDGET_MIB[args.device.partition(":")[0]]
+    result = {"machine": machine(args.device), "repeats": args.repeats, "budget MiB": budget}
     models, rows = {}, []
     cases = list(the_cases(args.data, args.device).values())
     for case in cases:
@@ -70,7 +71,7 @@ def _compare(args: argparse.Namespace) -> dict:
             case, repeats=args.repeats, device=args.device, weigh=apart
         )
         rows += found
-    return result | {"models": models, "rows": rows, "targets": targets(cases, rows)}
+    return result | {"models": models, "rows": rows, "targets": targets(cases, rows, budget)}
 
 
 def _full_size(args: argparse.Namespace) -> dict:

@@ -24,7 +24,6 @@ from vseam_lib.causal.patching import (
     patched_logits,
     record_pair,
 )
-from vseam_lib.causal.replay import BUDGET_MIB
 from vseam_lib.store import Store
 from vseam_lib.triples import VQATriple, check_unique
 from vseam_lib.vlm.adapter import Adapter
@@ -68,7 +67,7 @@ def measure_pair(
     triple: VQATriple,
     *,
     select: str = "eq4",
-    budget_mib: float = BUDGET_MIB,
+    budget_mib: float | None = None,
 ) -> dict[tuple[str, str], torch.Tensor]:
     """Everything that is stored of one triple: answers, total effect, and, where it is selected,
     ``{site}/{layer}/{span}`` in every metric.
@@ -104,7 +103,7 @@ def information_flow(
     store: Path | str,
     *,
     select: str = "eq4",
-    budget_mib: float = BUDGET_MIB,
+    budget_mib: float | None = None,
 ) -> Flow:
     """Patch every triple; what the store already holds is not computed again.
 

@@ -19,7 +19,7 @@ import torch
 from vseam_lib.causal.groups import Values, by_image, resume, stored_ids
 from vseam_lib.causal.interventions import HeadEdits
 from vseam_lib.causal.replacements import align_outputs, donor_of, encode_group, mean_outputs
-from vseam_lib.causal.replay import BUDGET_MIB, replay
+from vseam_lib.causal.replay import replay
 from vseam_lib.causal.trace import Recording, record
 from vseam_lib.store import Store
 from vseam_lib.triples import VQATriple, check_unique
@@ -57,7 +57,7 @@ def mask_every_head(
     mask: str = "mean",
     swap: list[torch.Tensor] | None = None,
     *,
-    budget_mib: float = BUDGET_MIB,
+    budget_mib: float | None = None,
 ) -> torch.Tensor:
     """Probability of the right answer under each single-head mask, ``(Q, n_layers, n_heads)``.
 
@@ -91,7 +91,7 @@ def sweep(
     *,
     mask: str = "mean",
     seed: int = 0,
-    budget_mib: float = BUDGET_MIB,
+    budget_mib: float | None = None,
 ) -> Effects:
     """Mask every head on every triple; what the store already holds is not computed again.
 
@@ -103,7 +103,8 @@ def sweep(
         budget_mib: memory that a batch of masked variants may take.
 
     Raises:
-        ValueError: an unknown mask, or a budget too small for one variant.
+        ValueError: an unknown mask, fewer than two images for ``"resample"``, or a budget too
+            small for one variant.
     """
     if mask not in MASKS:
         raise ValueError(f"expected a mask in {MASKS}, got {mask!r}")
@@ -125,7 +126,7 @@ def sweep(
     done = kept.done()
     todo = [g for g in groups if any(ids[t.id] not in done for t in g)]
     means = mean_outputs(adapter, groups) if mask == "dataset" and todo else None
-    donor = donor_of(len(groups), seed) if mask == "resample" else None
+    donor = donor_of([g[0].image_id for g in groups], seed) if mask == "resample" else None
     place = {group[0].id: k for k, group in enumerate(groups)}
     sites = [str(h) for h in adapter.heads]
 

@@ -24,7 +24,6 @@ from PIL import Image
 from torch import Tensor
 
 from vseam_lib.causal.replay import (
-    BUDGET_MIB,
     in_batches,
     module_output,
     run_last_layer,
@@ -93,7 +92,7 @@ def patched_logits(
     where: Tensor,
     layers: Sequence[int] | None = None,
     *,
-    budget_mib: float = BUDGET_MIB,
+    budget_mib: float | None = None,
 ) -> Tensor:
     """Logits after patching clean activations into the corrupted run (Eq. 1).
 

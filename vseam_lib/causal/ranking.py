@@ -40,14 +40,14 @@ def causal_scores(effects: Effects, score: str = "signed") -> Scores:
     Raises:
         ValueError: an unknown score, or a subset without triples.
     """
-    if score not in SCORES:
-        raise ValueError(f"expected a score in {SCORES}, got {score!r}")
     good, bad = _subsets(effects, score)
     return Scores(good.mean(0), bad.mean(0), len(good), len(bad))
 
 
 def _subsets(effects: Effects, score: str) -> tuple[np.ndarray, np.ndarray]:
     """Effects on D_correct and D_incorrect, clipped if asked."""
+    if score not in SCORES:
+        raise ValueError(f"expected a score in {SCORES}, got {score!r}")
     right = effects.right
     for name, subset in (("D_correct", right), ("D_incorrect", ~right)):
         if not subset.any():
@@ -69,6 +69,9 @@ def score_bands(
 
     Args:
         clusters: the image of each triple, in the order of ``effects``.
+
+    Raises:
+        ValueError: as :func:`causal_scores`, or a subset with fewer than two images.
     """
     good, bad = _subsets(effects, score)
     image = np.asarray(clusters, dtype=str)
@@ -99,7 +102,17 @@ def stability(
     draws: int = 500,
     seed: int = 0,
 ) -> Stability:
-    """Resample images, rank again, and count how often each head is among the top K (Eq. 7)."""
+    """Resample images, rank again, and count how often each head is among the top K (Eq. 7).
+
+    Draws without triples of a side do not count for that side.
+
+    Args:
+        clusters: the image of each triple, in the order of ``effects``.
+        k: a number of heads, or a share of all heads.
+
+    Raises:
+        ValueError: as :func:`causal_scores` and :func:`resolve_k`.
+    """
     subsets = _subsets(effects, score)
     names, index = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
     counts = resampled_clusters(len(names), draws, seed)

@@ -37,17 +37,24 @@ def mean_outputs(adapter: Adapter, groups: Sequence[Sequence[VQATriple]]) -> lis
     return [t / positions for t in total]
 
 
-def donor_of(n: int, seed: int) -> np.ndarray:
-    """For each of ``n`` groups the one whose run it borrows, never itself.
+def donor_of(images: Sequence[str], seed: int) -> np.ndarray:
+    """For each group, given by its image, the group of another image whose run it borrows.
+
+    Every image lends to one other; if it has several groups, they take turns.
 
     Raises:
-        ValueError: fewer than two groups.
+        ValueError: fewer than two images.
     """
-    if n < 2:
-        raise ValueError(f"expected at least two images to resample from, got {n}")
-    order = np.random.default_rng(seed).permutation(n)
-    donor = np.empty(n, int)
-    donor[order] = np.roll(order, 1)
+    names, index = np.unique(np.asarray(images, dtype=str), return_inverse=True)
+    if len(names) < 2:
+        raise ValueError(f"expected at least two images to resample from, got {len(names)}")
+    order = np.random.default_rng(seed).permutation(len(names))
+    lender = np.empty(len(names), int)
+    lender[order] = np.roll(order, 1)
+    groups = [np.flatnonzero(index == k) for k in range(len(names))]
+    donor = np.empty(len(index), int)
+    for k, own in enumerate(groups):
+        donor[own] = np.resize(groups[lender[k]], len(own))
     return donor
 
 

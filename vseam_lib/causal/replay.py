@@ -23,7 +23,7 @@ from vseam_lib.causal.interventions import HeadEdits
 from vseam_lib.causal.trace import KeyValues, Recording
 from vseam_lib.vlm.adapter import Adapter, Group
 
-BUDGET_MIB = 32  # small batches stay in the caches of a CPU; a GPU wants more
+BUDGET_MIB = {"cpu": 32, "cuda": 4096}  # small batches stay in the caches of a CPU
 
 
 class _Joined:
@@ -151,13 +151,20 @@ def variant_bytes(adapter: Adapter, tokens: int, keys: int) -> int:
     return size * (tokens * width + heads)
 
 
-def variants_per_batch(adapter: Adapter, tokens: int, keys: int, budget_mib: float) -> int:
+def variants_per_batch(
+    adapter: Adapter, tokens: int, keys: int, budget_mib: float | None = None
+) -> int:
     """How many variants fit the budget.
 
+    Args:
+        budget_mib: by default that of :data:`BUDGET_MIB`, or one variant if it needs more.
+
     Raises:
-        ValueError: a budget too small for one.
+        ValueError: a stated budget too small for one variant.
     """
     need = variant_bytes(adapter, tokens, keys) / 2**20
+    if budget_mib is None:
+        return max(1, int(BUDGET_MIB.get(adapter.device.type, 32) / need))
     if need > budget_mib:
         raise ValueError(
             f"expected a budget of at least {need:.1f} MiB for one variant of {tokens} tokens on "
@@ -180,7 +187,7 @@ def replay(
     edits: HeadEdits,
     *,
     swap: list[Tensor] | None = None,
-    budget_mib: float = BUDGET_MIB,
+    budget_mib: float | None = None,
 ) -> Tensor:
     """Logits of every variant of edited heads.
 

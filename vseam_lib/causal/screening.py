@@ -32,7 +32,7 @@ from vseam_lib.causal.heads import Effects
 from vseam_lib.causal.interventions import HeadEdits
 from vseam_lib.causal.ranking import Scores, top_heads
 from vseam_lib.causal.replacements import encode_group
-from vseam_lib.causal.replay import BUDGET_MIB, run_last_layer, run_layer, variants_per_batch, whole
+from vseam_lib.causal.replay import run_last_layer, run_layer, variants_per_batch, whole
 from vseam_lib.causal.trace import record
 from vseam_lib.store import Store
 from vseam_lib.triples import VQATriple, check_unique
@@ -94,7 +94,7 @@ def first_order(
     *,
     mask: str = "mean",
     positions: str = "all",
-    budget_mib: float = BUDGET_MIB,
+    budget_mib: float | None = None,
 ) -> tuple[Tensor, Tensor]:
     """First-order effect of masking every head on the log-odds of the right answer (Eq. 5).
 
@@ -174,7 +174,7 @@ def screen(
     how: str = "log-odds",
     mask: str = "mean",
     positions: str = "all",
-    budget_mib: float = BUDGET_MIB,
+    budget_mib: float | None = None,
 ) -> Effects:
     """Estimate Eq. 6 for every head and triple; what the store holds is not computed again.
 

@@ -66,20 +66,20 @@ def role_maps(tables: Mapping[str, pd.DataFrame], site: str, *, label: str) -> F
         rows, columns, figsize=(2.35 * columns + 1.4, 1.95 * rows + 0.3), squeeze=False,
         layout="constrained", sharex=True, sharey=True,
     )  # fmt: skip
-    top = max(float(t.to_numpy().max()) for t in tables.values()) or 1.0
+    top = max(0.0, *(float(t.to_numpy().max()) for t in tables.values())) or 1.0
     low = min(float(t.to_numpy().min()) for t in tables.values())
     for ax in axes.flat[len(tables) :]:
         ax.set_axis_off()
     for ax, (category, table) in zip(axes.flat, tables.items(), strict=False):
         values = table.reindex(roles)
-        cmap = plt.get_cmap(SITE_CMAP[site]).copy()
-        cmap.set_bad("#eeeeee")
+        cmap = plt.get_cmap(SITE_CMAP[site]).with_extremes(bad="#eeeeee")
         drawn = ax.imshow(np.ma.masked_invalid(values), cmap=cmap, vmin=0, vmax=top, aspect="auto")
         ax.set_yticks(range(len(roles)), roles, fontsize=8)
         ax.set_xticks(_ticks(values.shape[1]))
         ax.tick_params(axis="x", labelsize=8)
         ax.set_title(category, color=LEVEL_COLOR[Category(category).level], fontsize=10)
-    for ax in axes[-1]:
+    for ax in axes.flat[max(0, len(tables) - columns) : len(tables)]:  # nothing below these
+        ax.tick_params(labelbottom=True)
         ax.set_xlabel("layer")
     figure.colorbar(
         drawn, ax=axes, shrink=0.8, label=label, extend="min" if low < -0.01 * top else "neither"

@@ -48,7 +48,8 @@ def head_maps(
         level = Category(category).level
         ax.set_title(category, color=LEVEL_COLOR[level], fontsize=10)
         ax.tick_params(labelsize=7)
-    for ax in axes[-1]:
+    for ax in axes.flat[max(0, n - columns) : n]:  # nothing below these
+        ax.tick_params(labelbottom=True)
         ax.set_xlabel("head")
     for ax in axes[:, 0]:
         ax.set_ylabel("layer")

@@ -93,7 +93,7 @@ def heldout_metrics(
             "yes_rate": 100 * float((said["accuracy"] == "Yes").mean()),
             "blank": 100 * float((said["blank"] == gold).mean()),
             "shuffled": 100 * float((said["shuffled"] == gold).mean()),
-            "flips": 100 * float((said["edited"] == other)[right].mean()),
+            "flips": 100 * float((said["edited"] == other)[right].sum() / max(1, right.sum())),
         }
     keys = ("accuracy", "yes_rate", "blank", "shuffled", "flips")
     out["mean"] = {k: float(np.mean([row[k] for row in out.values()])) for k in keys}
