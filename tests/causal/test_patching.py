@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 
 from vseam_lib.causal import patching
+from vseam_lib.causal.budget import variant_bytes
 from vseam_lib.causal.patching import (
     Pair,
     check_pair,
@@ -14,7 +15,6 @@ from vseam_lib.causal.patching import (
     patched_logits,
     record_pair,
 )
-from vseam_lib.causal.replay import variant_bytes
 from vseam_lib.causal.trace import record
 from vseam_lib.vlm.spans import spans
 

@@ -4,8 +4,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from vseam_lib.causal.budget import variant_bytes
 from vseam_lib.causal.interventions import HeadEdits
-from vseam_lib.causal.replay import replay, run_last_layer, run_layer, variant_bytes
+from vseam_lib.causal.replay import replay, run_last_layer, run_layer
 from vseam_lib.causal.trace import record
 from vseam_lib.vlm.adapter import Head
 

@@ -13,7 +13,7 @@ from vseam_lib.bench import full_size, report
 from vseam_lib.bench.cases import read_groups, the_cases
 from vseam_lib.bench.compare import ENGINES, compare, targets, weigh, weigh_apart
 from vseam_lib.bench.measure import machine
-from vseam_lib.causal.replay import BUDGET_MIB
+from vseam_lib.causal.budget import BUDGET_MIB
 
 
 def arguments() -> argparse.ArgumentParser:

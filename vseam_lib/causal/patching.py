@@ -23,14 +23,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vseam_lib.causal.replay import (
-    in_batches,
-    module_output,
-    run_last_layer,
-    run_layer,
-    variants_per_batch,
-    whole,
-)
+from vseam_lib.causal.budget import in_batches, variants_per_batch, variants_per_call
+from vseam_lib.causal.replay import module_output, run_last_layer, run_layer, whole
 from vseam_lib.causal.trace import KeyValues, Recording, record
 from vseam_lib.vlm.adapter import Adapter, open_image
 
@@ -167,6 +161,7 @@ def _wave(
     clean, corrupted = pair
     L, S, V = adapter.n_layers, where.shape[1], len(where)
     size = variants_per_batch(adapter, S - start, S, budget_mib)
+    size = min(size, variants_per_call(adapter, S - start, S))
     where = where[:, start:, None]
     last = corrupted.group.last
     moving: Tensor | None = None  # (variants so far, S - start, d_model)

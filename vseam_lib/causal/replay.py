@@ -19,11 +19,10 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import Tensor, nn
 
+from vseam_lib.causal.budget import variants_per_batch, variants_per_call
 from vseam_lib.causal.interventions import HeadEdits
 from vseam_lib.causal.trace import KeyValues, Recording
 from vseam_lib.vlm.adapter import Adapter, Group
-
-BUDGET_MIB = {"cpu": 32, "cuda": 4096}  # small batches stay in the caches of a CPU
 
 
 class _Joined:
@@ -141,45 +140,6 @@ def _check_cache(used: bool) -> None:
         )
 
 
-def variant_bytes(adapter: Adapter, tokens: int, keys: int) -> int:
-    """Estimated bytes that one variant needs while a layer runs on ``tokens`` positions that
-    attend to ``keys`` positions: states, MLP, attention weights, keys and values.
-    """
-    config, size = adapter.text_config, adapter.model.dtype.itemsize
-    width = 6 * config.hidden_size + 3 * config.intermediate_size
-    heads = adapter.n_heads * (tokens * keys + 2 * keys * adapter.d_head)
-    return size * (tokens * width + heads)
-
-
-def variants_per_batch(
-    adapter: Adapter, tokens: int, keys: int, budget_mib: float | None = None
-) -> int:
-    """How many variants fit the budget.
-
-    Args:
-        budget_mib: by default that of :data:`BUDGET_MIB`, or one variant if it needs more.
-
-    Raises:
-        ValueError: a stated budget too small for one variant.
-    """
-    need = variant_bytes(adapter, tokens, keys) / 2**20
-    if budget_mib is None:
-        return max(1, int(BUDGET_MIB.get(adapter.device.type, 32) / need))
-    if need > budget_mib:
-        raise ValueError(
-            f"expected a budget of at least {need:.1f} MiB for one variant of {tokens} tokens on "
-            f"this model, got {budget_mib} MiB; raise budget_mib"
-        )
-    return int(budget_mib / need)
-
-
-def in_batches(run: Callable[[Tensor], Tensor], hidden: Tensor, size: int) -> Tensor:
-    """``run`` on the rows of ``hidden``, at most ``size`` at once."""
-    if len(hidden) <= size:
-        return run(hidden)
-    return torch.cat([run(part) for part in hidden.split(size)])
-
-
 @torch.no_grad()
 def replay(
     adapter: Adapter,
@@ -219,24 +179,26 @@ def _replay(adapter: Adapter, recording: Recording, edits: HeadEdits, swap) -> T
             for layer in range(L):
                 stack.enter_context(_edited(adapter, layer, edits, swap, last))
             return adapter.logits(whole(adapter, recording.group, len(edits))[:, last])
-    moving: list[Tensor] = []  # at most one batch, (variants so far, S, d_model)
+    S = recording.group.embeds.shape[1]
+    size = variants_per_call(adapter, S, S)
+    moving: list[tuple[Tensor, HeadEdits]] = []  # batches (V, S, d_model) with their edits
     joined = 0
     for layer in range(int(starts[0]), L):
 
-        def run(hidden: Tensor, layer: int = layer) -> Tensor:
-            if layer == L - 1:
-                return run_last_layer(adapter, recording, hidden)  # (V, Q, d_model)
-            return run_layer(adapter, recording, layer, hidden)  # (V, S, d_model)
+        def run(hidden: Tensor, own: HeadEdits, layer: int = layer) -> Tensor:
+            with _edited(adapter, layer, own, swap, last):
+                if layer == L - 1:
+                    return run_last_layer(adapter, recording, hidden)  # (V, Q, d_model)
+                return run_layer(adapter, recording, layer, hidden)  # (V, S, d_model)
 
-        new = int((starts == layer).sum())
-        with _edited(adapter, layer, edits[:joined], swap, last):
-            moving = [run(batch) for batch in moving]
-        with _edited(adapter, layer, edits[joined : joined + new], swap, last):
-            if new:  # one recorded row; the edit makes it as many as there are variants
-                moving.append(run(recording.states[layer]))
-        moving = [torch.cat(moving)] if len(moving) > 1 else moving
-        joined += new
-    logits = [adapter.logits(adapter.decoder.norm(batch)) for batch in moving]
+        moving = [(run(hidden, own), own) for hidden, own in moving]
+        new = edits[joined : joined + int((starts == layer).sum())]
+        if len(new):  # one recorded row; the edit makes it as many as there are variants
+            pieces = torch.arange(len(new)).tensor_split(-(-len(new) // size))
+            hidden = run(recording.states[layer], new)
+            moving += [(hidden[i], new[i]) for i in pieces]
+            joined += len(new)
+    logits = [adapter.logits(adapter.decoder.norm(hidden)) for hidden, _ in moving]
     return torch.cat([*logits, recording.logits.expand(len(edits) - joined, -1, -1)])
 
 

@@ -27,12 +27,13 @@ from scipy.stats import spearmanr
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from vseam_lib.causal.budget import variants_per_batch
 from vseam_lib.causal.groups import Values, by_image, resume, stored_ids
 from vseam_lib.causal.heads import Effects
 from vseam_lib.causal.interventions import HeadEdits
 from vseam_lib.causal.ranking import Scores, top_heads
 from vseam_lib.causal.replacements import encode_group
-from vseam_lib.causal.replay import run_last_layer, run_layer, variants_per_batch, whole
+from vseam_lib.causal.replay import run_last_layer, run_layer, whole
 from vseam_lib.causal.trace import record
 from vseam_lib.store import Store
 from vseam_lib.triples import VQATriple, check_unique
