@@ -66,8 +66,8 @@ def targets_table(result: dict) -> Table:
         [
             t["model"],
             t["what"],
-            f"{t['wanted']:,.1f}",
-            f"{t['measured']:,.1f}",
+            f"{t['wanted']:,.2f}",
+            f"{t['measured']:,.2f}",
             "yes" if t["met"] else "no",
         ]
         for t in result["targets"]
