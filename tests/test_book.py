@@ -192,7 +192,7 @@ def swap(text):
 
 
 def swapped(text):
-    return vseam_book.swap_runs(text, {"tiny-llava": "smoke"})
+    return vseam_book.swap_runs(text, RUNS)
 
 
 # ------------------------------------------------------------------------------ in the browser
@@ -226,8 +226,8 @@ def test_table_of_contents_leads_to_every_page(tab):
     entries = page.locator(".bd-sidebar-primary nav.bd-links a.reference.internal")
     titles = [title for title in entries.all_inner_texts() if title.strip()]
     assert len(titles) == len(PAGES)
-    for title in titles[1:]:
-        page.locator(".bd-sidebar-primary").get_by_role("link", name=title, exact=True).click()
+    for k, title in enumerate(titles[1:], start=1):  # both runs have chapters of the same name
+        entries.nth(k).click()
         page.wait_for_load_state("networkidle")
         assert page.locator("h1").first.inner_text().rstrip("#").strip() == title.strip()
 
@@ -239,8 +239,7 @@ def test_search_finds_a_page_and_marks_its_words(tab):
     box = page.locator("input[type=search]:visible").first
     box.fill("masked")
     box.press("Enter")
-    page.wait_for_selector("#search-results li a")
-    assert "The method" in page.locator("#search-results").inner_text()
+    page.wait_for_selector("#search-results li a:has-text('The method')")
 
 
 @pytest.mark.browser
