@@ -64,7 +64,7 @@ SHIPPED = sorted(
     if path.is_file()
 )
 
-# These take long; two of them, of different runs, go side by side on one machine.
+# These take long and get half the cores each, so that two of them go side by side.
 HEAVY = {"03_information_flow", "04_logit_lens", "05_heads", "06_rescaling"}
 # Chapter 6 starts from the sweep of chapter 5, which it finds in the store if that ran before.
 AFTER = {"06_rescaling": "05_heads"}

@@ -65,7 +65,7 @@ from vseam_lib.stats import Band, clustered_band
 from vseam_lib.triples import Category, Level, sample
 from vseam_lib.verdict import Judgement
 from vseam_lib.vlm import spans
-from vseam_lib.vlm.adapter import open_image
+from vseam_lib.vlm.images import open_image
 from vseam_lib.vlm.load import load
 
 figures.use_style()
@@ -75,6 +75,7 @@ edited = find_edits(edits, triples)
 asked, triples = len(triples), [t for t in triples if t.id in edited]
 vlm = load(model, dtype=dtype, device=device, prompt=prompt)
 L = vlm.n_layers
+glue("n_layers", L, display=False)
 unit = {
     "logit": "change of the answer's logit",
     "probability": "change of P(answer)",

@@ -67,14 +67,13 @@ from vseam_lib.causal import heads as hd
 from vseam_lib.causal import ranking as rank
 from vseam_lib.causal import screening as sc
 from vseam_lib.causal.chance import summarise
-from vseam_lib.causal.groups import by_image
-from vseam_lib.causal.replacements import encode_group
+from vseam_lib.causal.groups import by_image, encode_group
 from vseam_lib.causal.trace import record
 from vseam_lib.sources.gqa import read_gqa
 from vseam_lib.stats import clustered_mean
 from vseam_lib.triples import Category, by_category, sample
 from vseam_lib.verdict import Judgement
-from vseam_lib.vlm.adapter import open_image
+from vseam_lib.vlm.images import open_image
 from vseam_lib.vlm.load import load
 
 figures.use_style()

@@ -16,7 +16,13 @@ from vseam_lib.bench.cases import PATCHING, SWEEP, TASKS, Case, Every
 
 ROOT = Path(__file__).parents[1]
 TOOLS = [
-    pytest.param(kind, marks=pytest.mark.skipif(not measure.version(kind.package), reason="absent"))
+    pytest.param(
+        kind,
+        marks=pytest.mark.skipif(
+            not measure.version(kind.package),
+            reason=f"{kind.package} is not installed; `make bench` installs it",
+        ),
+    )
     for kind in (tools.NNsight, tools.Lens)
 ]
 
@@ -113,7 +119,7 @@ def test_our_engine_does_less_work(case):
 def test_peak_memory_sees_what_a_job_holds():
     mib = measure.peak_mib(lambda: torch.ones(2**24).sum())
     if mib is None:
-        pytest.skip("the system does not tell")
+        pytest.skip("this system does not tell a process its peak memory (Linux does)")
     assert 60 < mib < 80
 
 

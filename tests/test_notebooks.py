@@ -1,7 +1,6 @@
 """Chapters, profiles and the commands in the prose fit together."""
 
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -108,8 +107,6 @@ def test_runner_commands_in_the_prose_name_chapters_profiles_and_parameters():
 
 def test_papermill_alone_lists_the_parameters_of_a_chapter():
     bin = Path(sys.executable).parent
-    if shutil.which("papermill", path=bin) is None:
-        pytest.skip("papermill is not installed")
     notebook = NOTEBOOKS[-1]
     ipynb = subprocess.run(
         [bin / "jupytext", "--to", "ipynb", "-o", "-", notebook], capture_output=True, check=True

@@ -69,11 +69,8 @@ def test_conda_python_is_one_that_the_package_accepts():
 
 
 def test_torch_and_torchvision_are_a_matching_pair():
-    try:
-        requires = importlib.metadata.requires("torchvision") or []
-        installed = Version(importlib.metadata.version("torchvision"))
-    except importlib.metadata.PackageNotFoundError:
-        pytest.skip("torchvision is not installed")
+    requires = importlib.metadata.requires("torchvision") or []
+    installed = Version(importlib.metadata.version("torchvision"))
     if Version(installed.public) != PINS["torchvision"]:
         pytest.skip(f"torchvision {installed} is installed, not the pinned {PINS['torchvision']}")
     torch = next(r for r in map(Requirement, requires) if r.name == "torch")

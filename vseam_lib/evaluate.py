@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from vseam_lib.causal.groups import compute
+from vseam_lib.causal.groups import compute, store_key
 from vseam_lib.causal.interventions import HeadEdits
 from vseam_lib.causal.replay import replay
 from vseam_lib.causal.trace import Recording
@@ -45,13 +45,7 @@ def answers(
         b"".join(x.numpy().tobytes() for x in (variants.scale, variants.mix, variants.swap))
         + "|".join(names).encode()
     ).hexdigest()
-    key = {
-        "analysis": "answers",
-        "model": adapter.revision,
-        "dtype": str(adapter.model.dtype),
-        "prompt": adapter.prompt,
-        "edits": digest,
-    }
+    key = store_key(adapter, "answers", edits=digest)
     yes, no = adapter.answer_id("Yes"), adapter.answer_id("No")
 
     def measure(recording: Recording) -> dict[tuple[str, str], torch.Tensor]:

@@ -49,9 +49,7 @@ def choose_run(app: Sphinx, config: Config) -> None:
     shown = toc_runs(toc)
     runs = list(dict.fromkeys(entry.split("/")[1] for entry in shown))
     wanted = [run for run in os.environ.get("VSEAM_RUN", "").split(",") if run]
-    config.vseam_swap = {
-        old: new for old, new in zip(runs, wanted, strict=False) if old != new
-    }
+    config.vseam_swap = {old: new for old, new in zip(runs, wanted, strict=False) if old != new}
     if config.vseam_swap:
         other = Path(app.doctreedir, "_toc.yml")
         other.parent.mkdir(parents=True, exist_ok=True)

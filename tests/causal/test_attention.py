@@ -1,5 +1,6 @@
 import copy
 import dataclasses
+import json
 from functools import partial
 from itertools import product
 
@@ -20,7 +21,6 @@ from vseam_lib.causal.attention import (
     set_maps,
 )
 from vseam_lib.causal.groups import resume
-from vseam_lib.store import Store
 from vseam_lib.triples import Box, VQATriple
 from vseam_lib.vlm.adapter import Head
 from vseam_lib.vlm.llava import LlavaAdapter
@@ -352,9 +352,11 @@ def test_a_set_without_heads_is_an_error(adapter, triples, tmp_path):
 
 
 def test_the_key_of_the_store_names_the_quantity(adapter, blip, tmp_path):
-    for model in (adapter, blip):
-        kept = attention._store(model, tmp_path, analysis="overlap")
-        assert isinstance(kept, Store) and kept.key["through"] == model.looks_through
+    for name, model in (("llava", adapter), ("instructblip", blip)):
+        seen = regions(model, [asked(tmp_path, (96, 96), (Box(10, 10, 30, 30),), name=name)])
+        overlap(model, seen, tmp_path / name)
+        (about,) = (tmp_path / name).glob("*/key.json")
+        assert json.loads(about.read_text())["through"] == model.looks_through
 
 
 def test_table_14_has_two_categories_two_sides_and_two_models():

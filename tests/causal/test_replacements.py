@@ -9,7 +9,7 @@ from vseam_lib.causal.groups import by_image, resume
 from vseam_lib.causal.heads import sweep
 from vseam_lib.causal.replacements import align_outputs, donor_of, mean_outputs
 from vseam_lib.causal.trace import Recording
-from vseam_lib.vlm.adapter import Group
+from vseam_lib.vlm.group import Group
 
 
 @pytest.fixture(params=["adapter", "blip"])

@@ -19,7 +19,8 @@ from transformers import (
 from vseam_lib.causal.interventions import HeadEdits
 from vseam_lib.causal.replay import replay
 from vseam_lib.causal.trace import record
-from vseam_lib.vlm.adapter import Head, open_image
+from vseam_lib.vlm.adapter import Head
+from vseam_lib.vlm.images import open_image
 from vseam_lib.vlm.llava import LlavaAdapter
 from vseam_lib.world.models import llava, tokenizer
 

@@ -3,8 +3,7 @@ import torch
 from transformers import LlamaConfig
 
 from vseam_lib.triples import Category
-from vseam_lib.vlm.adapter import weights_digest
-from vseam_lib.vlm.load import load, shipped, shipped_metrics
+from vseam_lib.vlm.load import load, shipped, shipped_metrics, weights_digest
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,8 @@ from transformers import (
 
 from vseam_lib.sources.gqa import read_gqa
 from vseam_lib.triples import VQATriple, sample
-from vseam_lib.vlm.adapter import Adapter, Head, open_image
+from vseam_lib.vlm.adapter import Adapter, Head
+from vseam_lib.vlm.images import open_image
 from vseam_lib.vlm.llava import LlavaAdapter
 from vseam_lib.vlm.load import load
 from vseam_lib.world.models import tokenizer

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from vseam_lib.bench.cases import SITES, SWEEP, Case, Cell, model_inputs
+from vseam_lib.causal.groups import encode_group
 from vseam_lib.causal.heads import mask_every_head
 from vseam_lib.causal.patching import masks, patched_logits, record_pair
 from vseam_lib.causal.trace import record
@@ -65,10 +66,7 @@ class Ours:
 
     def sweep(self, group: Sequence[VQATriple], heads: Sequence[Head]) -> Tensor:
         """Every head of every question of an image, from one recording."""
-        encoded = self.adapter.encode(
-            group[0].image, [t.question for t in group], [t.answer for t in group]
-        )
-        p = mask_every_head(self.adapter, record(self.adapter, encoded))
+        p = mask_every_head(self.adapter, record(self.adapter, encode_group(self.adapter, group)))
         return p[:, [h.layer for h in heads], [h.head for h in heads]]
 
     def patch(self, triple: VQATriple, edited: Path, cells: Sequence[Cell]) -> Tensor:

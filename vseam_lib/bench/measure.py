@@ -16,8 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
-from torch import nn
 
+from vseam_lib.causal.screening import block_evaluations
 from vseam_lib.vlm.adapter import Adapter
 
 # Keeps freed memory out of the resident set, so that its peak follows the tensors alive.
@@ -47,29 +47,19 @@ class Work:
 
 @contextmanager
 def counted(adapter: Adapter) -> Iterator[Work]:
-    """Count by hooks on the decoder layers' linear modules and on the vision tower."""
-    work, hooks = Work(), []
-    for layer in adapter.layers:
-        linears = [m for m in layer.modules() if isinstance(m, nn.Linear)]
-        total = sum(m.weight.numel() for m in linears)
-        for module in linears:
-
-            def add(module, args, out, total=total):
-                rows = out.numel() // out.shape[-1]
-                work.rows += rows * module.weight.numel() / total
-                work.flops += 2 * rows * module.weight.numel()
-
-            hooks.append(module.register_forward_hook(add))
+    """Count what the decoder layers and the vision tower do; the work is there afterwards."""
+    work = Work()
 
     def see(module, args, out):
         work.images += len(out.last_hidden_state)
 
-    hooks.append(adapter.model.get_encoder(modality="image").register_forward_hook(see))
+    hook = adapter.model.get_encoder(modality="image").register_forward_hook(see)
     try:
-        yield work
+        with block_evaluations(adapter) as count:
+            yield work
     finally:
-        for hook in hooks:
-            hook.remove()
+        hook.remove()
+    work.rows, work.flops = count.blocks, 2 * count.blocks * count.per_layer
 
 
 def seconds(job: Callable[[], object], device: str = "cpu") -> tuple[float, object]:

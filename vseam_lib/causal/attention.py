@@ -16,20 +16,21 @@ Large objects hold much of any attention: read an overlap against its references
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
-from vseam_lib.causal.groups import Values, by_image, resume, stored_ids
+from vseam_lib.causal.groups import Values, by_image, encode_group, resume, store_key, stored_ids
 from vseam_lib.causal.replay import whole
 from vseam_lib.store import Store
 from vseam_lib.triples import Box, Category, Level, VQATriple, check_unique
-from vseam_lib.vlm.adapter import Adapter, Group, Head, open_image
+from vseam_lib.vlm.adapter import Adapter, Head
+from vseam_lib.vlm.group import Group
+from vseam_lib.vlm.images import open_image
 from vseam_lib.vlm.looking import eager
 
 DENOMINATORS = ("image", "all")
@@ -86,7 +87,7 @@ def maps(adapter: Adapter, triples: Sequence[VQATriple]) -> Tensor:
         image tokens.
     """
     image = triples[0].image
-    group = adapter.encode(image, [t.question for t in triples], [t.answer for t in triples])
+    group = encode_group(adapter, triples)
     rows = attention_rows(adapter, group)[..., slice(*group.image)]
     looks = adapter.looks_at(image, triples[0].question)
     return rows if looks is None else rows @ looks.cpu()
@@ -175,27 +176,6 @@ def regions(adapter: Adapter, triples: Sequence[VQATriple]) -> Regions:
     return Regions(kept, np.stack(covers), left_out)
 
 
-def _each_image(
-    adapter: Adapter,
-    triples: Sequence[VQATriple],
-    store: Store,
-    run: Callable[[Sequence[VQATriple]], Values],
-) -> pd.DataFrame:
-    ids, done = stored_ids(triples), store.done()
-    todo = by_image(adapter, [t for t in triples if ids[t.id] not in done])
-    return resume(todo, ids, store, run, what="attention")
-
-
-def _store(adapter: Adapter, root: Path | str, **more) -> Store:
-    key = {
-        "model": adapter.revision,
-        "dtype": str(adapter.model.dtype),
-        "prompt": adapter.prompt,
-        "through": adapter.looks_through,
-    }
-    return Store(root, key | more)
-
-
 def _check(of: str) -> None:
     if of not in DENOMINATORS:
         raise ValueError(f"expected a denominator in {DENOMINATORS}, got {of!r}")
@@ -236,7 +216,9 @@ def overlap(
             for k, site in enumerate(sites)
         }
 
-    rows = _each_image(adapter, named, _store(adapter, store, analysis="overlap"), run)
+    key = store_key(adapter, "overlap", through=adapter.looks_through)
+    groups = by_image(adapter, named)
+    rows = resume(groups, stored_ids(named), Store(store, key), run, what="attention")
     table = rows.pivot(index="id", columns=["edit", "site"], values="value")
     table = table.loc[[t.id for t in named]]
     inside, image = (torch.tensor(table[e][sites].to_numpy()) for e in ("inside", "image"))
@@ -279,8 +261,10 @@ def set_maps(
             out |= {(str(c), name): mean[:, c] for c in range(mean.shape[-1])}
         return out
 
-    kept = _store(adapter, store, analysis="attention maps", sets=named, of=of)
-    rows = _each_image(adapter, check_unique(triples), kept, run)
+    through = adapter.looks_through
+    key = store_key(adapter, "attention maps", through=through, sets=named, of=of)
+    groups = by_image(adapter, check_unique(triples))
+    rows = resume(groups, stored_ids(triples), Store(store, key), run, what="attention")
     rows["site"] = rows["site"].astype(int)
     tables = {n: rows[rows["edit"] == n].pivot(index="id", columns="site") for n in sets}
     return {n: t["value"].loc[[t.id for t in triples]].to_numpy() for n, t in tables.items()}

@@ -12,9 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 
-from vseam_lib.causal.groups import resume, stored_ids
+from vseam_lib.causal.groups import Values, resume, store_key, stored_ids
 from vseam_lib.causal.patching import (
     METRICS,
     SITES,
@@ -68,7 +67,7 @@ def measure_pair(
     *,
     select: str = "eq4",
     budget_mib: float | None = None,
-) -> dict[tuple[str, str], torch.Tensor]:
+) -> Values:
     """Everything that is stored of one triple: answers, total effect, and, where it is selected,
     ``{site}/{layer}/{span}`` in every metric.
     """
@@ -124,23 +123,15 @@ def information_flow(
             f"expected an edited image for each of {len(triples)} triples, {len(missing)} have "
             f"none (first: {missing[0]}); leave these triples out"
         )
-    key = {
-        "analysis": "information flow",
-        "model": adapter.revision,
-        "dtype": str(adapter.model.dtype),
-        "prompt": adapter.prompt,
-        "select": select,
-    }
-    ids, kept = stored_ids(triples, edited), Store(store, key)
-    done = kept.done()
-    todo = [[t] for t in triples if ids[t.id] not in done]
 
-    def run(group: Sequence[VQATriple]) -> dict[tuple[str, str], torch.Tensor]:
+    def run(group: Sequence[VQATriple]) -> Values:
         (t,) = group
         pair = record_pair(adapter, t.image, edited[t.id], t.question, t.answer)
         return measure_pair(adapter, pair, t, select=select, budget_mib=budget_mib)
 
-    rows = resume(todo, ids, kept, run, what="patching", part=PART)
+    kept = Store(store, store_key(adapter, "information flow", select=select))
+    each, ids = [[t] for t in triples], stored_ids(triples, edited)
+    rows = resume(each, ids, kept, run, what="patching", part=PART)
     return _flow(rows, triples)
 
 

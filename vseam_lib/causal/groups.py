@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -15,7 +15,9 @@ from tqdm.auto import tqdm
 from vseam_lib.causal.trace import Recording, record
 from vseam_lib.store import Store
 from vseam_lib.triples import VQATriple, check_unique
-from vseam_lib.vlm.adapter import Adapter, open_image
+from vseam_lib.vlm.adapter import Adapter
+from vseam_lib.vlm.group import Group
+from vseam_lib.vlm.images import open_image
 
 Values = dict[tuple[str, str], torch.Tensor]
 
@@ -28,6 +30,23 @@ def by_image(adapter: Adapter, triples: Sequence[VQATriple]) -> list[list[VQATri
     if not adapter.shares_image:
         return [[t] for t in triples]
     return [list(g) for _, g in groupby(triples, key=lambda t: t.image_id)]
+
+
+def encode_group(adapter: Adapter, triples: Sequence[VQATriple]) -> Group:
+    """Encode triples that share an image."""
+    questions, answers = [t.question for t in triples], [t.answer for t in triples]
+    return adapter.encode(triples[0].image, questions, answers)
+
+
+def store_key(adapter: Adapter, analysis: str, **options: object) -> dict[str, object]:
+    """Key of a store: the analysis with its options, and all of the model that changes a number."""
+    return {
+        "analysis": analysis,
+        "model": adapter.revision,
+        "dtype": str(adapter.model.dtype),
+        "prompt": adapter.prompt,
+        **options,
+    }
 
 
 def stored_ids(
@@ -65,7 +84,6 @@ def compute(
     *,
     what: str,
     part: int = 16,
-    keep: Collection[str] = (),
 ) -> pd.DataFrame:
     """Measure every triple that the store does not hold yet; return the rows of all.
 
@@ -73,23 +91,17 @@ def compute(
         measure: from a recording of ``Q`` questions to ``{(site, edit): (Q,) tensor}``.
         what: label of the progress bar.
         part: images per part of the store; a killed run loses at most these.
-        keep: what the recordings keep, see :func:`vseam_lib.causal.trace.record`.
 
     Returns:
         Rows ``id, site, edit, value`` of exactly these triples.
     """
 
-    def run(group: list[VQATriple]) -> Values:
-        encoded = adapter.encode(
-            group[0].image, [t.question for t in group], [t.answer for t in group]
-        )
-        return measure(record(adapter, encoded, keep=keep))
+    def run(group: Sequence[VQATriple]) -> Values:
+        return measure(record(adapter, encode_group(adapter, group)))
 
     triples = check_unique(triples)
-    ids = stored_ids(triples)
-    done = store.done()
-    groups = by_image(adapter, [t for t in triples if ids[t.id] not in done])
-    return resume(groups, ids, store, run, what=what, part=part)
+    groups = by_image(adapter, triples)
+    return resume(groups, stored_ids(triples), store, run, what=what, part=part)
 
 
 def resume(
@@ -101,18 +113,21 @@ def resume(
     what: str,
     part: int = 16,
 ) -> pd.DataFrame:
-    """Run groups of triples and append their values to the store, part by part.
+    """Run what the store does not hold yet and append its values, part by part.
 
     Args:
-        groups: what is still to be computed.
-        ids: of all triples wanted, see :func:`stored_ids`.
+        groups: all triples wanted, in groups that run together.
+        ids: of these triples, see :func:`stored_ids`.
         run: from a group of ``Q`` triples to ``{(site, edit): (Q,) tensor}``.
 
     Returns:
         Rows ``id, site, edit, value`` of all triples wanted, with their own ids.
     """
+    done = store.done()
+    left = [[t for t in group if ids[t.id] not in done] for group in groups]
+    todo = [group for group in left if group]
     rows: list[pd.DataFrame] = []
-    for k, group in enumerate(tqdm(groups, desc=what, disable=not groups), start=1):
+    for k, group in enumerate(tqdm(todo, desc=what, disable=not todo), start=1):
         with torch.no_grad():
             values = run(group)
         table = torch.stack([v.double().cpu() for v in values.values()])  # (sites, Q)
@@ -126,7 +141,7 @@ def resume(
                 }
             )
         )
-        if k % part == 0 or k == len(groups):
+        if k % part == 0 or k == len(todo):
             store.append(pd.concat(rows, ignore_index=True))
             rows = []
     table = store.read(ids.values())

@@ -11,14 +11,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from vseam_lib.causal.groups import Values, by_image, resume, stored_ids
+from vseam_lib.causal.groups import Values, by_image, encode_group, resume, store_key, stored_ids
 from vseam_lib.causal.interventions import HeadEdits
-from vseam_lib.causal.replacements import align_outputs, donor_of, encode_group, mean_outputs
+from vseam_lib.causal.replacements import align_outputs, donor_of, mean_outputs
 from vseam_lib.causal.replay import replay
 from vseam_lib.causal.trace import Recording, record
 from vseam_lib.store import Store
@@ -110,29 +111,20 @@ def sweep(
         raise ValueError(f"expected a mask in {MASKS}, got {mask!r}")
     triples = check_unique(triples)
     groups, ids = by_image(adapter, triples), stored_ids(triples)
-    key = {
-        "analysis": "head sweep",
-        "model": adapter.revision,
-        "dtype": str(adapter.model.dtype),
-        "prompt": adapter.prompt,
-        "mask": mask,
-    }
+    key = store_key(adapter, "head sweep", mask=mask)
     if mask in ("dataset", "resample"):  # the result depends on all triples
         all_ids = "|".join(sorted(ids.values()))
         key["triples"] = hashlib.sha256(all_ids.encode()).hexdigest()[:16]
     if mask == "resample":
         key["seed"] = seed
-    kept = Store(store, key)
-    done = kept.done()
-    todo = [g for g in groups if any(ids[t.id] not in done for t in g)]
-    means = mean_outputs(adapter, groups) if mask == "dataset" and todo else None
+    means = cache(lambda: mean_outputs(adapter, groups))
     donor = donor_of([g[0].image_id for g in groups], seed) if mask == "resample" else None
-    place = {group[0].id: k for k, group in enumerate(groups)}
+    place = {t.id: k for k, group in enumerate(groups) for t in group}
     sites = [str(h) for h in adapter.heads]
 
     def run(group: Sequence[VQATriple]) -> Values:
         recording = record(adapter, encode_group(adapter, group))
-        swap = means
+        swap = means() if mask == "dataset" else None
         if donor is not None:
             other = encode_group(adapter, groups[donor[place[group[0].id]]])
             swap = align_outputs(record(adapter, other, keep=["heads"]), recording.group)
@@ -142,7 +134,7 @@ def sweep(
         values = {(site, "none"): v for site, v in clean.items()}
         return values | {(site, mask): delta[:, k] for k, site in enumerate(sites)}
 
-    rows = resume(todo, ids, kept, run, what="masking heads")
+    rows = resume(groups, ids, Store(store, key), run, what="masking heads")
     table = rows.pivot(index="id", columns="site", values="value").loc[[t.id for t in triples]]
     delta = table[sites].to_numpy().reshape(-1, adapter.n_layers, adapter.n_heads)
     return Effects(list(table.index), delta, table["p"].to_numpy(), table["right"].to_numpy() > 0.5)

@@ -24,11 +24,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vseam_lib.causal.groups import by_image, resume, stored_ids
+from vseam_lib.causal.groups import by_image, encode_group, resume, store_key, stored_ids
 from vseam_lib.causal.trace import Recording, record
 from vseam_lib.store import Store
 from vseam_lib.triples import VQATriple, check_unique
-from vseam_lib.vlm.adapter import Adapter, Group
+from vseam_lib.vlm.adapter import Adapter
+from vseam_lib.vlm.group import Group
 from vseam_lib.vlm.spans import roles, spans
 from vseam_lib.vlm.words import (
     ANSWER_WORDS,
@@ -145,7 +146,7 @@ def read_case(
     Args:
         every_token: at the tokens of the question too, not only at the last of the prompt.
     """
-    group = adapter.encode(triple.image, [triple.question], [triple.answer])
+    group = encode_group(adapter, [triple])
     recording = record(adapter, group, keep=("attn", "mlp"))
     at = _question_positions(adapter, group, triple) if every_token else group.last.tolist()
     best = {site: top_tokens(project(adapter, recording, site, at), top) for site in SITES}
@@ -253,37 +254,26 @@ def sweep(
     Args:
         cues: by triple id, see :func:`vseam_lib.vlm.words.find_cues`.
     """
-    key = {
-        "analysis": "logit lens",
-        "model": adapter.revision,
-        "dtype": str(adapter.model.dtype),
-        "prompt": adapter.prompt,
-        "top": top,
-        "words": [sorted(ANSWER_WORDS), sorted(FUNCTION_WORDS), SHORTEST_STEM],  # see words.py
-    }
+    words = [sorted(ANSWER_WORDS), sorted(FUNCTION_WORDS), SHORTEST_STEM]  # see words.py
+    key = store_key(adapter, "logit lens", top=top, words=words)
     vocabulary = Vocabulary(adapter)
     places = [(k, layer) for k in range(len(SITES)) for layer in range(adapter.n_layers)]
 
     def run(group: Sequence[VQATriple]) -> dict[tuple[str, str], Tensor]:
-        encoded = adapter.encode(
-            group[0].image, [t.question for t in group], [t.answer for t in group]
-        )
-        recording = record(adapter, encoded, keep=("attn", "mlp"))
+        recording = record(adapter, encode_group(adapter, group), keep=("attn", "mlp"))
         found = measure(adapter, recording, vocabulary, [cues[t.id] for t in group], top)
         return {
             (f"L{layer}.{SITES[k]}.{name}", "none"): x[:, k, layer]
             for (name, x), (k, layer) in product(found.items(), places)
         }
 
-    triples, results = check_unique(triples), Store(store, key)
+    triples = check_unique(triples)
     about = {t.id: "|".join(map(" ".join, map(sorted, cues[t.id]))) for t in triples}
     ids = {
         i: f"{stored}@{hashlib.sha256(about[i].encode()).hexdigest()[:12]}"
         for i, stored in stored_ids(triples).items()
     }
-    done = results.done()
-    groups = by_image(adapter, [t for t in triples if ids[t.id] not in done])
-    rows = resume(groups, ids, results, run, what="logit lens")
+    rows = resume(by_image(adapter, triples), ids, Store(store, key), run, what="logit lens")
     table = rows.pivot(index="id", columns="site", values="value").loc[[t.id for t in triples]]
 
     def array(name: str) -> np.ndarray:

@@ -26,7 +26,8 @@ from torch import Tensor
 from vseam_lib.causal.budget import in_batches, variants_per_batch, variants_per_call
 from vseam_lib.causal.replay import module_output, run_last_layer, run_layer, whole
 from vseam_lib.causal.trace import KeyValues, Recording, record
-from vseam_lib.vlm.adapter import Adapter, open_image
+from vseam_lib.vlm.adapter import Adapter
+from vseam_lib.vlm.images import open_image
 
 SITES = ("block", "attn", "mlp")
 METRICS = ("logit", "probability", "difference")

@@ -13,15 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vseam_lib.causal.groups import encode_group
 from vseam_lib.causal.trace import Recording, record
 from vseam_lib.triples import VQATriple
-from vseam_lib.vlm.adapter import Adapter, Group
-
-
-def encode_group(adapter: Adapter, triples: Sequence[VQATriple]) -> Group:
-    """Encode triples that share an image."""
-    questions, answers = [t.question for t in triples], [t.answer for t in triples]
-    return adapter.encode(triples[0].image, questions, answers)
+from vseam_lib.vlm.adapter import Adapter
+from vseam_lib.vlm.group import Group
 
 
 @torch.no_grad()

@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from vseam_lib.causal.budget import variants_per_batch, variants_per_call
 from vseam_lib.causal.interventions import HeadEdits
 from vseam_lib.causal.trace import KeyValues, Recording
-from vseam_lib.vlm.adapter import Adapter, Group
+from vseam_lib.vlm.adapter import Adapter
+from vseam_lib.vlm.group import Group
 
 
 class _Joined:

@@ -28,16 +28,16 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from vseam_lib.causal.budget import variants_per_batch
-from vseam_lib.causal.groups import Values, by_image, resume, stored_ids
+from vseam_lib.causal.groups import Values, by_image, encode_group, resume, store_key, stored_ids
 from vseam_lib.causal.heads import Effects
 from vseam_lib.causal.interventions import HeadEdits
 from vseam_lib.causal.ranking import Scores, top_heads
-from vseam_lib.causal.replacements import encode_group
 from vseam_lib.causal.replay import run_last_layer, run_layer, whole
 from vseam_lib.causal.trace import record
 from vseam_lib.store import Store
 from vseam_lib.triples import VQATriple, check_unique
-from vseam_lib.vlm.adapter import Adapter, Group
+from vseam_lib.vlm.adapter import Adapter
+from vseam_lib.vlm.group import Group
 
 HOWS = ("log-odds", "probability")
 POSITIONS = ("all", "question")
@@ -105,7 +105,7 @@ def first_order(
             one batch, each with its own gradient of the shared image. ``"question"``, cheaper:
             only behind the image, on recorded keys and values of what comes before; questions do
             not see each other there, so one backward pass serves all of them.
-        budget_mib: memory that a batch of rows may take; one row is always run.
+        budget_mib: memory that a batch of rows may take over all layers; at least one row runs.
 
     Returns:
         Logits ``(Q, vocab)`` and changes of the log-odds ``(Q, n_layers, n_heads)``.
@@ -192,17 +192,7 @@ def screen(
     if how not in HOWS:
         raise ValueError(f"expected how in {HOWS}, got {how!r}")
     triples = check_unique(triples)
-    ids = stored_ids(triples)
-    key = {
-        "analysis": "head screening",
-        "model": adapter.revision,
-        "dtype": str(adapter.model.dtype),
-        "prompt": adapter.prompt,
-        "mask": mask,
-        "positions": positions,
-    }
-    kept = Store(store, key)
-    done = kept.done()
+    kept = Store(store, store_key(adapter, "head screening", mask=mask, positions=positions))
     sites = [str(h) for h in adapter.heads]
 
     def run(members: Sequence[VQATriple]) -> Values:
@@ -219,8 +209,8 @@ def screen(
             (site, mask): c for site, c in zip(sites, changes.flatten(1).T, strict=True)
         }
 
-    todo = by_image(adapter, [t for t in triples if ids[t.id] not in done])
-    rows = resume(todo, ids, kept, run, what="screening heads")
+    groups = by_image(adapter, triples)
+    rows = resume(groups, stored_ids(triples), kept, run, what="screening heads")
     table = rows.pivot(index="id", columns="site", values="value").loc[[t.id for t in triples]]
     change = table[sites].to_numpy().reshape(-1, adapter.n_layers, adapter.n_heads)
     clean = table["log-odds"].to_numpy()
@@ -237,9 +227,11 @@ class Count:
     """Work done in decoder layers, in evaluations of one layer on one token.
 
     Attributes:
-        blocks: multiply-adds of the layers' linear maps over those that one token needs.
+        per_layer: multiply-adds of a layer's linear maps for one token, mean over layers.
+        blocks: multiply-adds of all of them, over those.
     """
 
+    per_layer: float
     blocks: float = 0.0
 
 
@@ -259,12 +251,11 @@ def block_evaluations(adapter: Adapter) -> Iterator[Count]:
             "expected nn.Linear modules in the decoder layers, found none; this model's work "
             "cannot be counted"
         )
-    count = Count()
-    per_layer = sum(m.weight.numel() for m in maps) / adapter.n_layers
+    count = Count(sum(m.weight.numel() for m in maps) / adapter.n_layers)
 
     def add(module, args, out):
-        tokens = out.numel() / out.shape[-1]
-        count.blocks += tokens * module.weight.numel() / per_layer * (3 if out.requires_grad else 1)
+        done = out.numel() / out.shape[-1] * module.weight.numel()
+        count.blocks += done / count.per_layer * (3 if out.requires_grad else 1)
 
     hooks = [m.register_forward_hook(add) for m in maps]
     try:

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from vseam_lib.vlm.adapter import Adapter, Group
+from vseam_lib.vlm.adapter import Adapter
+from vseam_lib.vlm.group import Group
 
 KEEP = ("attn", "mlp", "heads", "cache")
 

@@ -14,7 +14,7 @@ from vseam_lib.causal.lens import Case
 from vseam_lib.figures.base import LEVEL_COLOR, closed
 from vseam_lib.stats import Band
 from vseam_lib.triples import Category
-from vseam_lib.vlm.adapter import open_image
+from vseam_lib.vlm.images import open_image
 from vseam_lib.vlm.words import KINDS
 
 SITE_STYLE = {  # name, line colour, colour map; the paper's blue and green

@@ -2,13 +2,12 @@
 
 An :class:`Adapter` finds decoder, layers, heads and image tokens by API rather than by module
 path, checks that they are what it takes them for, and packs questions about one image into a
-:class:`Group`. A new model family subclasses
-it and overrides what differs (see :mod:`vseam_lib.vlm.llava`).
+:class:`~vseam_lib.vlm.group.Group`. A new model family subclasses it and overrides what differs
+(see :mod:`vseam_lib.vlm.llava`).
 """
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,13 +15,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from vseam_lib.vlm.group import Group
+from vseam_lib.vlm.images import open_image
 from vseam_lib.vlm.prompts import template
-
-WEIGHTS = Path(__file__).parents[1] / "world" / "weights"
 
 
 class Head(NamedTuple):
@@ -33,44 +33,6 @@ class Head(NamedTuple):
 
     def __str__(self) -> str:
         return f"L{self.layer}.H{self.head}"
-
-
-class Group(NamedTuple):
-    """Questions about one image, packed into one sequence.
-
-    The text before the image and the image come once; every question follows, seeing them and
-    itself but no other question.
-
-    Attributes:
-        embeds: ``(1, S, d_model)`` input embeddings.
-        segments: ``(S,)`` 0 for the shared part, ``i`` for the i-th question, counted from 1.
-        last: ``(Q,)`` position in ``S`` of each question's last token, where the answer is read.
-        gold: ``(Q,)`` token id of each question's right answer.
-        image: half-open range of the image tokens.
-        ids: ``(S,)`` token ids, the image token's where the image is.
-    """
-
-    embeds: Tensor
-    segments: Tensor
-    last: Tensor
-    gold: Tensor
-    image: tuple[int, int]
-    ids: Tensor
-
-    def positions(self) -> Tensor:
-        """Position ids ``(1, S)``: every question continues the shared part."""
-        sizes = torch.bincount(self.segments)
-        runs = [torch.arange(int(n)) for n in sizes]
-        after = [runs[0], *(int(sizes[0]) + r for r in runs[1:])]
-        return torch.cat(after)[None].to(self.embeds.device)
-
-    def mask(self) -> Tensor:
-        """Additive attention mask ``(1, 1, S, S)``."""
-        one, two = self.segments[:, None], self.segments[None, :]
-        seen = ((two == 0) | (one == two)).tril()
-        low = torch.finfo(self.embeds.dtype).min
-        blocked = torch.zeros(seen.shape, dtype=self.embeds.dtype).masked_fill(~seen, low)
-        return blocked[None, None].to(self.embeds.device)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -296,47 +258,12 @@ class Adapter:
             )
         return at[0], at[-1] + 1
 
-    def cells(self, width: int, height: int) -> Tensor | None:
-        """Patches of the picture as boxes ``(n_cells, 4)`` (x, y, w, h) in pixels of the original
-        image, or ``None`` where the family does not say.
+    def cells(self, width: int, height: int) -> np.ndarray | None:
+        """The places in the picture that image tokens look at, ``(n_cells, 4)`` x, y, width and
+        height in pixels of the original image; ``None`` where the family does not say.
         """
         return None
 
     def looks_at(self, image: Image.Image | Path, question: str) -> Tensor | None:
-        """How much each image token sees of each cell, ``(n_image_tokens, n_cells)``."""
+        """Where each image token looks, ``(n_image_tokens, n_cells)``; ``None``: its own cell."""
         return None
-
-
-def open_image(image: Image.Image | Path) -> Image.Image:
-    """Decode an image fully, as RGB.
-
-    Raises:
-        FileNotFoundError, ValueError: naming the file.
-    """
-    if isinstance(image, Image.Image):
-        return image.convert("RGB")
-    if not Path(image).is_file():
-        raise FileNotFoundError(f"{image}: expected an image file, found none")
-    try:
-        with Image.open(image) as opened:
-            return opened.convert("RGB")
-    except (OSError, SyntaxError, ValueError) as error:  # PNG raises SyntaxError
-        raise ValueError(
-            f"{image}: expected a complete image, but decoding it failed ({error}); "
-            "restore the file from its source"
-        ) from error
-
-
-def weights_digest(folder: Path) -> str:
-    """Digest of everything in a model directory that changes an answer: weights, configuration,
-    tokenizer and processor.
-    """
-    digest = hashlib.sha256()
-    kinds = ("*.safetensors", "*.json", "*.model")
-    names = [p for kind in kinds for p in folder.rglob(kind) if p.name != "metrics.json"]
-    for path in sorted(names):
-        digest.update(str(path.relative_to(folder)).encode())
-        with open(path, "rb") as f:
-            while block := f.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()[:16]

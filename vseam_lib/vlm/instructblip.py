@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vseam_lib.vlm.adapter import Adapter, open_image
+from vseam_lib.vlm.adapter import Adapter
+from vseam_lib.vlm.images import open_image
 from vseam_lib.vlm.looking import eager, grid
 
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-from PIL import Image
-from torch import Tensor
 
 from vseam_lib.triples import Box
 from vseam_lib.vlm.adapter import Adapter
@@ -20,7 +17,6 @@ class LlavaAdapter(Adapter):
     """LLaVA: one image token per vision patch, in reading order."""
 
     family: ClassVar[str] = "llava"
-    looks_through: ClassVar[str] = ""
 
     def token_boxes(self, width: int, height: int) -> list[Box]:
         """Pixel box of every image token in an original image of ``width`` x ``height``.
@@ -49,7 +45,3 @@ class LlavaAdapter(Adapter):
         """
         left, top, side, n = self._crop(width, height)
         return grid(left, top, side, side, n)
-
-    def looks_at(self, image: Image.Image | Path, question: str) -> Tensor | None:
-        """Where each image token looks, ``(n_image_tokens, n_cells)``; ``None``: its own cell."""
-        return None

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
 import torch
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
-from vseam_lib.vlm.adapter import WEIGHTS, Adapter, weights_digest
+from vseam_lib.vlm.adapter import Adapter
 from vseam_lib.vlm.instructblip import InstructBlipAdapter
 from vseam_lib.vlm.llava import LlavaAdapter
 
+WEIGHTS = Path(__file__).parents[1] / "world" / "weights"
 ADAPTERS: dict[str, type[Adapter]] = {
     "llava": LlavaAdapter,
     "instructblip": InstructBlipAdapter,
@@ -82,3 +84,18 @@ def load(
     return ADAPTERS[config.model_type](
         model=model, processor=processor, revision=revision, prompt=prompt
     )
+
+
+def weights_digest(folder: Path) -> str:
+    """Digest of everything in a model directory that changes an answer: weights, configuration,
+    tokenizer and processor.
+    """
+    digest = hashlib.sha256()
+    kinds = ("*.safetensors", "*.json", "*.model")
+    names = [p for kind in kinds for p in folder.rglob(kind) if p.name != "metrics.json"]
+    for path in sorted(names):
+        digest.update(str(path.relative_to(folder)).encode())
+        with open(path, "rb") as f:
+            while block := f.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()[:16]

@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 
 from vseam_lib.triples import Category, Level
-from vseam_lib.vlm.adapter import Adapter, Group
+from vseam_lib.vlm.adapter import Adapter
+from vseam_lib.vlm.group import Group
 
 ROLES = ("object", "attribute", "other object", "function words", "template", "last token")
 

@@ -18,7 +18,7 @@ from transformers import (
     LlavaForConditionalGeneration,
 )
 
-from vseam_lib.vlm.adapter import WEIGHTS
+from vseam_lib.vlm.load import WEIGHTS
 from vseam_lib.world import models
 from vseam_lib.world.alignment import naming, words_of_patches
 from vseam_lib.world.items import Text, batch, loss_by_format, phase_at

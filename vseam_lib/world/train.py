@@ -21,7 +21,7 @@ import torch
 import torch.distributed as dist
 import yaml
 
-from vseam_lib.vlm.adapter import WEIGHTS
+from vseam_lib.vlm.load import WEIGHTS
 from vseam_lib.world import instructblip_stages, llava_stages
 from vseam_lib.world.items import Text
 from vseam_lib.world.loop import Run
