@@ -144,13 +144,6 @@ def test_a_cell_counts_by_the_covered_part_of_its_area():
     np.testing.assert_allclose(covered(Box(30, 0, 5, 5), cells), 0)
 
 
-@pytest.mark.parametrize("size", [(96, 96), (500, 375), (77, 130)])
-def test_the_cells_of_llava_are_its_token_boxes_before_rounding(adapter, size):
-    cells, boxes = adapter.cells(*size), np.array(adapter.token_boxes(*size))
-    assert np.abs(cells[:, :2] - boxes[:, :2]).max() <= 0.5
-    assert np.abs((cells - boxes)[:, :2] + (cells - boxes)[:, 2:]).max() <= 0.5
-
-
 def test_a_grid_is_cut_in_reading_order():
     assert grid(2, 1, 6, 4, 2).tolist() == [[2, 1, 3, 2], [5, 1, 3, 2], [2, 3, 3, 2], [5, 3, 3, 2]]
 

@@ -91,7 +91,7 @@ def test_the_7b_image_span_is_as_long_as_its_576_features(llava_7b, group_7b):
     before, after = lengths(llava_7b)
     assert group_7b.embeds.shape == (1, before + 576 + sum(after), 4096)
     assert group_7b.segments.bincount().tolist() == [before + 576, *after]
-    assert len(llava_7b.token_boxes(500, 375)) == 576
+    assert llava_7b.cells(500, 375).shape == (576, 4)
 
 
 def test_the_7b_model_records_and_replays_in_the_right_shapes(llava_7b, group_7b):
@@ -308,12 +308,18 @@ def test_the_prompt_is_the_papers(adapter):
 SIZES = [(96, 96), (192, 128), (128, 192)]
 
 
+def pixel_cells(adapter, width, height):
+    """The cells of a picture in whole pixels: left, top, right, bottom."""
+    cells = adapter.cells(width, height)
+    return np.concatenate([cells[:, :2], cells[:, :2] + cells[:, 2:]], 1).round().astype(int)
+
+
 @pytest.mark.parametrize("width, height", SIZES)
-def test_token_boxes_tile_the_crop(adapter, width, height):
+def test_cells_tile_the_crop(adapter, width, height):
     covered = np.zeros((height, width), int)
-    for x, y, w, h in adapter.token_boxes(width, height):
-        assert x >= 0 and y >= 0 and x + w <= width and y + h <= height
-        covered[y : y + h, x : x + w] += 1
+    for left, top, right, bottom in pixel_cells(adapter, width, height):
+        assert left >= 0 and top >= 0 and right <= width and bottom <= height
+        covered[top:bottom, left:right] += 1
     side = min(width, height)
     left, top = (width - side) // 2, (height - side) // 2
     assert (covered[top : top + side, left : left + side] == 1).all()
@@ -321,19 +327,17 @@ def test_token_boxes_tile_the_crop(adapter, width, height):
 
 
 @pytest.mark.parametrize("width, height", SIZES)
-def test_token_boxes_are_in_reading_order(adapter, width, height):
-    boxes = adapter.token_boxes(width, height)
-    assert len(boxes) == 64
-    assert boxes == sorted(boxes, key=lambda b: (b.y, b.x))
+def test_cells_are_in_reading_order(adapter, width, height):
+    corners = [tuple(c) for c in adapter.cells(width, height)[:, 1::-1]]
+    assert len(corners) == 64
+    assert corners == sorted(corners)
 
 
 @pytest.mark.parametrize("width, height", SIZES)
-def test_token_boxes_are_where_the_processor_takes_its_pixels(adapter, width, height):
-    boxes = adapter.token_boxes(width, height)
-    for token in range(64):
+def test_cells_are_where_the_processor_takes_its_pixels(adapter, width, height):
+    for token, (left, top, right, bottom) in enumerate(pixel_cells(adapter, width, height)):
         pixels = np.zeros((height, width, 3), np.uint8)
-        x, y, w, h = boxes[token]
-        pixels[y : y + h, x : x + w] = 255
+        pixels[top:bottom, left:right] = 255
         seen = adapter.processor.image_processor(Image.fromarray(pixels), return_tensors="pt")
         patches = seen["pixel_values"][0].mean(0).unfold(0, 12, 12).unfold(1, 12, 12).mean((2, 3))
         assert int(patches.argmax()) == token
@@ -341,7 +345,7 @@ def test_token_boxes_are_where_the_processor_takes_its_pixels(adapter, width, he
         assert light - dark > 2, "one patch holds all of the light"
 
 
-def test_token_boxes_of_the_7b_model_stay_inside_the_image(llava_7b):
-    boxes = llava_7b.token_boxes(500, 375)
-    assert all(b.x >= 0 and b.x + b.w <= 500 and b.y >= 0 and b.y + b.h <= 375 for b in boxes)
-    assert sum(b.w * b.h for b in boxes) == pytest.approx(375**2, rel=0.01)
+def test_cells_of_the_7b_model_stay_inside_the_image(llava_7b):
+    x, y, w, h = llava_7b.cells(500, 375).T
+    assert (x >= 0).all() and (x + w <= 500).all() and (y >= 0).all() and (y + h <= 375).all()
+    assert (w * h).sum() == pytest.approx(375**2)
