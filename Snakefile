@@ -2,6 +2,8 @@
 #
 #   vseam_lib/world/*.py ---- data ----> build/world/gqa
 #                                            |
+#   profiles/{run}.yml   --- edits -----> build/edits
+#                                            |
 #   notebooks/{chapter}.py                   v
 #   profiles/{run}.yml   --- chapter ---> book/runs/{run}/{chapter}.ipynb
 #   vseam_lib/**/*.py                        |
@@ -43,12 +45,17 @@ TRAINING = {
     f"vseam_lib/world/{name}.py"
     for name in (
         "alignment",
+        "inpainter",
+        "inpainter_items",
+        "inpainter_stages",
         "instructblip_stages",
         "items",
+        "judge_stage",
         "llava_stages",
         "loop",
         "models",
         "pool",
+        "sam_stage",
         "shared_prefix",
         "ship",
         "statements",
@@ -65,7 +72,15 @@ SHIPPED = sorted(
 )
 
 # These take long and get half the cores each, so that two of them go side by side.
-HEAVY = {"03_information_flow", "04_logit_lens", "05_heads", "06_rescaling"}
+HEAVY = {
+    "02_perturbation_cosine",
+    "03_information_flow",
+    "04_logit_lens",
+    "05_heads",
+    "06_rescaling",
+}
+# These read edited pictures, which are made beforehand, in as many processes as there are cores.
+EDITED = (HEAVY - {"06_rescaling"}) | {"01_dataset"}
 # Chapter 6 starts from the sweep of chapter 5, which it finds in the store if that ran before.
 AFTER = {"06_rescaling": "05_heads"}
 
@@ -83,10 +98,22 @@ def world_data(wildcards):
     return [f"{WORLD}/gqa/README.json"] if Path(data).is_relative_to(WORLD) else []
 
 
+def world_of_run(wildcards):
+    """Return the embedded world's marker file if the edits of this run are of its pictures."""
+    data = (profile(wildcards.run).get("common") or {}).get("data", f"{WORLD}/gqa")
+    return [f"{WORLD}/gqa/README.json"] if Path(data).is_relative_to(WORLD) else []
+
+
 def earlier(wildcards):
     """Return the chapter that this one builds on, to be run before it but not because of it."""
     found = AFTER.get(wildcards.chapter)
     return [ancient(f"book/runs/{wildcards.run}/{found}.ipynb")] if found else []
+
+
+def edited(wildcards):
+    """Return the marker of this run's edited pictures if the chapter reads them."""
+    inpaints = (profile(wildcards.run).get("common") or {}).get("edit") == "powerpaint"
+    return [f"build/edits/{wildcards.run}.json"] if inpaints and wildcards.chapter in EDITED else []
 
 
 def shown_chapters():
@@ -135,6 +162,7 @@ rule chapter:
         notebook="notebooks/{chapter}.py",
         profile="profiles/{run}.yml",
         data=world_data,
+        edits=edited,
         earlier=earlier,
         library=LIBRARY,
         shipped=SHIPPED,
@@ -147,6 +175,20 @@ rule chapter:
     shell:
         "OMP_NUM_THREADS={threads} {PYTHON} -m vseam_lib.runner {wildcards.chapter}"
         " --profile {wildcards.run} -o {output}"
+
+
+rule edits:
+    input:
+        profile="profiles/{run}.yml",
+        data=world_of_run,
+        library=[p for p in LIBRARY if p.split("/")[1] in ("editing", "sources", "triples.py")],
+        shipped=[p for p in SHIPPED if "/weights/" in p],
+    output:
+        "build/edits/{run}.json",
+    threads: workflow.cores
+    shell:
+        "OMP_NUM_THREADS=1 {PYTHON} -m vseam_lib.editing --profile {wildcards.run}"
+        " --processes {threads} -o {output}"
 
 
 rule data:

@@ -40,6 +40,10 @@ categories: list = [
 n: int = 160  # questions per category; 0 takes all
 cases: int = 2  # single cases per figure
 top: int = 5  # tokens per layer
+edit: str = "powerpaint"  # edited images: powerpaint, oracle, gaussian-30, ..., or a folder
+n_compare: int = 40  # questions per category asked about edited images; 0 takes all
+editing: dict = {}  # settings of the edits that differ from the defaults
+edits: str = "build/edits"  # where edited images are kept
 seed: int = 0  # of the sample
 dtype: str = "float32"  # float32, bfloat16 or float64
 device: str = "cpu"  # cpu or cuda
@@ -51,10 +55,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from IPython.display import display
 from myst_nb import glue
 
 from vseam_lib import figures, tables
 from vseam_lib.causal import lens as ll
+from vseam_lib.editing.corrupt import corrupted, on_edited
+from vseam_lib.editing.settings import EditSettings
 from vseam_lib.figures.lens import SITE_STYLE, lens_cases, lens_curves, lens_kinds, lens_tokens
 from vseam_lib.sources.gqa import read_gqa
 from vseam_lib.sources.gqa_files import scene_graphs
@@ -251,6 +258,48 @@ tables.show(
     {c: "{:.2f}" for c in columns[2:]},
     "Share of top tokens of each kind, and probability of answers and cues",
 )
+
+# %% [markdown]
+# ## Does the lens follow the edit?
+#
+# A lens that reads what a module says about *this* image must change when the asked thing is
+# edited and nothing else. Both images of a question are read: the original, and the edited one,
+# whose right answer is the other one. Shown is the probability of the right answer on the original
+# plus that on the edited image, minus 1: 0 where a module says the same of both images, 1 where it
+# tells them apart surely. Only questions that the model answers rightly on both are counted.
+
+
+# %% tags=["hide-input"]
+settings = EditSettings.of(editing)
+fewer = sample(triples, n_compare or None, seed)
+found = corrupted(edit, fewer, settings, data=data, split=split, root=edits, device=device)
+changed = on_edited(fewer, found.pictures) if found.reverses else []
+edited_cues = {f"{t.id}/edited": cues[t.id] for t in fewer}
+edited_lens = ll.sweep(vlm, changed, store, edited_cues, top=top) if changed else None
+pairs = {}
+for k, name in enumerate(edited_lens.ids if edited_lens else ()):
+    clean = place[name.removesuffix("/edited")]
+    if lens.right[clean] and edited_lens.right[k]:
+        pairs[name.removesuffix("/edited")] = lens.p[clean] + edited_lens.p[k] - 1
+told_apart = {}
+for category, members in by_category(fewer).items():
+    both = [t for t in members if t.id in pairs]
+    if len({t.image_id for t in both}) > 1:
+        values = np.stack([pairs[t.id] for t in both])
+        band = clustered_band(values, [t.image_id for t in both])
+        told_apart[str(category)] = {s: Band(*(b[k] for b in band)) for k, s in enumerate(ll.SITES)}
+print(f"{len(changed)} edited images ({edit}), {len(pairs)} questions right on both images.")
+# %% tags=["hide-input"] mystnb={"figure": {"name": "{run}-fig-follow", "caption": "How surely the lens at the last token tells the original from the edited image, by layer: 0 not at all, 1 surely."}, "image": {"alt": "A panel per category with a line for attention, MLP and residual stream."}}
+if told_apart:
+    display(lens_curves(told_apart, label="told apart"))
+
+# %% tags=["hide-input"]
+first = [
+    (c, *(int(np.argmax(band.mean >= 0.5 * band.mean.max())) for band in sites.values()))
+    for c, sites in told_apart.items()
+]
+first = pd.DataFrame(first, columns=["category", *(SITE_STYLE[s][0] for s in ll.SITES)])
+tables.show(first, caption="First layer at which half of the greatest separation is reached")
 
 # %% [markdown]
 # ## Verdicts

@@ -12,13 +12,42 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from vseam_lib.triples import VQATriple
+
 COLUMNS = ["id", "site", "edit", "value"]
+
+
+def stored_ids(
+    triples: Sequence[VQATriple], edited: Mapping[str, Path] | None = None
+) -> dict[str, str]:
+    """Under which id the store holds each triple: its own, and a digest of pictures and question.
+
+    Data sets that are generated or edited again give the same ids to other pictures.
+
+    Args:
+        edited: a triple's id to its edited picture.
+    """
+    known: dict[Path, bytes] = {}
+
+    def digest(path: Path) -> bytes:
+        if path not in known:
+            if not path.is_file():
+                raise FileNotFoundError(f"{path}: expected an image file, found none")
+            known[path] = hashlib.sha256(path.read_bytes()).digest()
+        return known[path]
+
+    ids = {}
+    for t in triples:
+        about = digest(t.image) + f"{t.question}|{t.answer}".encode()
+        about += digest(edited[t.id]) if edited else b""
+        ids[t.id] = f"{t.id}@{hashlib.sha256(about).hexdigest()[:12]}"
+    return ids
 
 
 class Store:

@@ -96,6 +96,8 @@ class VQATriple:
         boxes: boxes of the objects in the question's program, the asked object first.
         full_answer: the data set's answer as a sentence, possibly empty.
         source: where the triple came from (``"gqa"``, ``"release"``, ...).
+        names: of the boxes' objects, in their order; empty where the source does not say.
+        attributes: of the boxes' objects, such as colour and material; empty likewise.
     """
 
     id: str
@@ -107,6 +109,8 @@ class VQATriple:
     boxes: tuple[Box, ...]
     full_answer: str = ""
     source: str = "gqa"
+    names: tuple[str, ...] = ()
+    attributes: tuple[tuple[str, ...], ...] = ()
 
     def __post_init__(self) -> None:
         if self.answer not in ("Yes", "No"):
@@ -118,6 +122,12 @@ class VQATriple:
         object.__setattr__(self, "category", Category(self.category))
         for k, box in enumerate(self.boxes):
             box.check(of=f"triple {self.id}, box {k}")
+        for what, values in (("names", self.names), ("attributes", self.attributes)):
+            if values and len(values) != len(self.boxes):
+                raise ValueError(
+                    f"triple {self.id}: expected {what} of all {len(self.boxes)} boxes or none, "
+                    f"got {len(values)}"
+                )
 
     @property
     def level(self) -> Level:

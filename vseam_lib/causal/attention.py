@@ -24,9 +24,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vseam_lib.causal.groups import Values, by_image, encode_group, resume, store_key, stored_ids
+from vseam_lib.causal.groups import Values, by_image, encode_group, resume, store_key
 from vseam_lib.causal.replay import whole
-from vseam_lib.store import Store
+from vseam_lib.store import Store, stored_ids
 from vseam_lib.triples import Box, Category, Level, VQATriple, check_unique
 from vseam_lib.vlm.adapter import Adapter, Head
 from vseam_lib.vlm.group import Group

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from vseam_lib.causal.groups import Values, resume, store_key, stored_ids
+from vseam_lib.causal.groups import Values, resume, store_key
 from vseam_lib.causal.patching import (
     METRICS,
     SITES,
@@ -23,7 +23,7 @@ from vseam_lib.causal.patching import (
     patched_logits,
     record_pair,
 )
-from vseam_lib.store import Store
+from vseam_lib.store import Store, stored_ids
 from vseam_lib.triples import VQATriple, check_unique
 from vseam_lib.vlm.adapter import Adapter
 from vseam_lib.vlm.spans import ROLES, roles, spans

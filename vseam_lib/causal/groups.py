@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,11 +11,10 @@ import torch
 from tqdm.auto import tqdm
 
 from vseam_lib.causal.trace import Recording, record
-from vseam_lib.store import Store
+from vseam_lib.store import Store, stored_ids
 from vseam_lib.triples import VQATriple, check_unique
 from vseam_lib.vlm.adapter import Adapter
 from vseam_lib.vlm.group import Group
-from vseam_lib.vlm.images import open_image
 
 Values = dict[tuple[str, str], torch.Tensor]
 
@@ -47,33 +44,6 @@ def store_key(adapter: Adapter, analysis: str, **options: object) -> dict[str, o
         "prompt": adapter.prompt,
         **options,
     }
-
-
-def stored_ids(
-    triples: Sequence[VQATriple], edited: Mapping[str, Path] | None = None
-) -> dict[str, str]:
-    """Under which id the store holds each triple: its own, and a digest of pictures and question.
-
-    Data sets that are generated or edited again give the same ids to other pictures.
-
-    Args:
-        edited: a triple's id to its edited picture.
-    """
-    known: dict[Path, bytes] = {}
-
-    def digest(path: Path) -> bytes:
-        if path not in known:
-            if not path.is_file():
-                open_image(path)  # raises, naming the file
-            known[path] = hashlib.sha256(path.read_bytes()).digest()
-        return known[path]
-
-    ids = {}
-    for t in triples:
-        about = digest(t.image) + f"{t.question}|{t.answer}".encode()
-        about += digest(edited[t.id]) if edited else b""
-        ids[t.id] = f"{t.id}@{hashlib.sha256(about).hexdigest()[:12]}"
-    return ids
 
 
 def compute(

@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vseam_lib.causal.groups import Values, by_image, encode_group, resume, store_key, stored_ids
+from vseam_lib.causal.groups import Values, by_image, encode_group, resume, store_key
 from vseam_lib.causal.interventions import HeadEdits
 from vseam_lib.causal.replacements import align_outputs, donor_of, mean_outputs
 from vseam_lib.causal.replay import replay
 from vseam_lib.causal.trace import Recording, record
-from vseam_lib.store import Store
+from vseam_lib.store import Store, stored_ids
 from vseam_lib.triples import VQATriple, check_unique
 from vseam_lib.vlm.adapter import Adapter, Head
 

@@ -24,9 +24,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vseam_lib.causal.groups import by_image, encode_group, resume, store_key, stored_ids
+from vseam_lib.causal.groups import by_image, encode_group, resume, store_key
 from vseam_lib.causal.trace import Recording, record
-from vseam_lib.store import Store
+from vseam_lib.store import Store, stored_ids
 from vseam_lib.triples import VQATriple, check_unique
 from vseam_lib.vlm.adapter import Adapter
 from vseam_lib.vlm.group import Group

@@ -28,13 +28,13 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from vseam_lib.causal.budget import variants_per_batch
-from vseam_lib.causal.groups import Values, by_image, encode_group, resume, store_key, stored_ids
+from vseam_lib.causal.groups import Values, by_image, encode_group, resume, store_key
 from vseam_lib.causal.heads import Effects
 from vseam_lib.causal.interventions import HeadEdits
 from vseam_lib.causal.ranking import Scores, top_heads
 from vseam_lib.causal.replay import run_last_layer, run_layer, whole
 from vseam_lib.causal.trace import record
-from vseam_lib.store import Store
+from vseam_lib.store import Store, stored_ids
 from vseam_lib.triples import VQATriple, check_unique
 from vseam_lib.vlm.adapter import Adapter
 from vseam_lib.vlm.group import Group

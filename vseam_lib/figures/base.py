@@ -10,6 +10,9 @@ from vseam_lib.triples import Level
 
 LEVEL_COLOR = {Level.ATTRIBUTE: "#b35900", Level.OBJECT: "#2a6f97", Level.RELATION: "#5f4b8b"}
 
+# Told apart without relying on hue alone: each also differs in lightness.
+COLORS = ("#1b3a5c", "#c2571a", "#3a8f7b", "#8a6db1", "#7a7a7a", "#d4a017")
+
 
 def use_style() -> None:
     """One look for all figures: white paper, readable sizes, no chart junk."""

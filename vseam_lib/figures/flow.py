@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from PIL import Image
 
-from vseam_lib.figures.base import LEVEL_COLOR, closed
+from vseam_lib.figures.base import COLORS, LEVEL_COLOR, closed
 from vseam_lib.stats import Band
 from vseam_lib.triples import Box, Category, Level
 from vseam_lib.vlm.spans import ROLES
@@ -49,6 +49,32 @@ def flow_curves(
         ax.set_xticks(_ticks(len(x)))
     axes[0, 0].set_ylabel(label)
     axes[0, -1].legend(frameon=False, fontsize=8, ncols=2 if len(curves) > 4 else 1)
+    return closed(figure)
+
+
+def corruption_curves(panels: Mapping[str, Mapping[str, Band]], *, label: str) -> Figure:
+    """The same curves for several kinds of corrupted pictures, one panel per span.
+
+    Args:
+        panels: span to (corruption to a band over layers); the first one is drawn heavier.
+    """
+    figure, axes = plt.subplots(
+        1, len(panels), figsize=(4.4 * len(panels), 3.5), squeeze=False, layout="constrained",
+        sharey=True,
+    )  # fmt: skip
+    for ax, (span, curves) in zip(axes.flat, panels.items(), strict=True):
+        for k, (name, band) in enumerate(curves.items()):
+            x, color = np.arange(len(band.mean)), COLORS[k % len(COLORS)]
+            style = ("-", "--", ":", "-.")[k % 4]
+            ax.plot(x, band.mean, style, color=color, label=name, lw=2.4 if k == 0 else 1.6)
+            ax.fill_between(x, band.low, band.high, color=color, alpha=0.1, lw=0)
+        for y in (0, 1):
+            ax.axhline(y, color="#bbbbbb", lw=0.8, zorder=0)
+        ax.set_title(f"{span} tokens patched", fontsize=10)
+        ax.set_xlabel("layer")
+        ax.set_xticks(_ticks(len(x)))
+    axes[0, 0].set_ylabel(label)
+    axes[0, -1].legend(frameon=False, fontsize=8)
     return closed(figure)
 
 

@@ -123,6 +123,7 @@ def read_gqa(
         graph = graphs[image_id]
         ids = _box_ids(asked, record, subject_first=boxes == "subject_first")
         found, was_clipped, problem = _boxes(qid, image_id, graph, ids, clip=clip_boxes)
+        entries = [graph["objects"][i] for i in ids] if found else []
         if not found:
             if on_missing_box == "error":
                 raise ValueError(
@@ -150,6 +151,8 @@ def read_gqa(
                 boxes=found,
                 full_answer=record.get("fullAnswer") or "",
                 source="gqa",
+                names=tuple(str(entry.get("name", "")) for entry in entries),
+                attributes=tuple(tuple(entry.get("attributes") or ()) for entry in entries),
             )
         )
     report.kept += len(triples)
@@ -159,6 +162,15 @@ def read_gqa(
             f"({report}); check the split and the categories"
         )
     return check_unique(triples)
+
+
+def objects_in_images(root: Path | str, split: str) -> dict[str, frozenset[str]]:
+    """Names of all objects that the scene graph of each image lists."""
+    graphs = scene_graphs(Path(root), split)
+    return {
+        image_id: frozenset(o["name"] for o in (graph.get("objects") or {}).values())
+        for image_id, graph in graphs.items()
+    }
 
 
 def classify(program: list[dict[str, Any]]) -> Asked | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 
 from vseam_lib.world import ontology as o
@@ -59,8 +61,11 @@ def _background(scene: Scene, rng: np.random.Generator) -> np.ndarray:
     return image
 
 
-def draw(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
+def draw(scene: Scene, *, without: Collection[int] = ()) -> tuple[np.ndarray, np.ndarray]:
     """Draw a scene.
+
+    Args:
+        without: objects to leave out; everything else is drawn as if they were there.
 
     Returns:
         image: ``(96, 96, 3)`` uint8 RGB.
@@ -76,6 +81,8 @@ def draw(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
     owner = np.full((SIZE, SIZE), -1, np.int8)
     placed = scene.placed
     for k in _painting_order(scene):
+        if k in without:
+            continue
         p, obj = placed[k], scene.objects[k]
         alpha, body, detail = glyph(p.glyph, p.size, p.flip)
         x0, y0, x1, y1 = max(p.x, 0), max(p.y, 0), min(p.x + p.size, SIZE), min(p.y + p.size, SIZE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import socket
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -12,6 +13,26 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import nn
+
+
+def spawn(work: Callable, processes: int, *args: object) -> None:
+    """Run ``work(rank, *args, port)`` in some processes, which then :func:`join` each other."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    torch.multiprocessing.spawn(work, (*args, port), nprocs=processes)
+
+
+def join(rank: int, processes: int, port: int) -> None:
+    """Meet the other processes, if there are any."""
+    if processes > 1:
+        dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=processes)
+
+
+def leave() -> None:
+    """Part from the other processes, if there are any."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def average_gradients(params: list[nn.Parameter]) -> None:

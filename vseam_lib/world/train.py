@@ -14,17 +14,15 @@ Every stage saves a checkpoint every few minutes and resumes from it.
 from __future__ import annotations
 
 import argparse
-import socket
 from pathlib import Path
 
 import torch
-import torch.distributed as dist
 import yaml
 
 from vseam_lib.vlm.load import WEIGHTS
 from vseam_lib.world import instructblip_stages, llava_stages
 from vseam_lib.world.items import Text
-from vseam_lib.world.loop import Run
+from vseam_lib.world.loop import Run, join, leave, spawn
 from vseam_lib.world.pool import build
 from vseam_lib.world.ship import ship
 from vseam_lib.world.vision_stage import train_vision
@@ -36,10 +34,7 @@ STAGES = {"llava": llava_stages, "instructblip": instructblip_stages}
 def work(rank: int, recipe: dict, out: Path, to: Path, port: int) -> None:
     """One of ``processes`` workers; gradients are averaged after every step."""
     torch.set_num_threads(1)
-    if recipe["processes"] > 1:
-        dist.init_process_group(
-            "gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=recipe["processes"]
-        )
+    join(rank, recipe["processes"], port)
     stages, seed = STAGES[recipe["family"]], recipe["seed"]
     run = Run(out, rank, seed)
     torch.manual_seed(seed)
@@ -57,8 +52,7 @@ def work(rank: int, recipe: dict, out: Path, to: Path, port: int) -> None:
     if rank == 0:
         metrics = ship(model.eval(), stages.processor(recipe), recipe, to)
         run.log(stage="shipped", **metrics["heldout"]["mean"])
-    if dist.is_initialized():
-        dist.destroy_process_group()
+    leave()
 
 
 def main() -> None:
@@ -70,12 +64,7 @@ def main() -> None:
     args = parser.parse_args()
     recipe = yaml.safe_load((RECIPES / f"{args.recipe}.yml").read_text())
     out = args.out / args.recipe
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    torch.multiprocessing.spawn(
-        work, (recipe, out, args.to / args.recipe, port), nprocs=recipe["processes"]
-    )
+    spawn(work, recipe["processes"], recipe, out, args.to / args.recipe)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""Counterfactual questions, masks and edited images (paper, section 4.1 and appendix A)."""

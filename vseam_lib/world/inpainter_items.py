@@ -1,0 +1,139 @@
+"""What the small inpainter learns from: a picture, a mask, a prompt, and what belongs there.
+
+Three tasks, as in PowerPaint. *Shape*: the exact silhouette of an object, a little dilated.
+*Object*: a loose mask around an object, or around a person and what they act on. *Context*: the
+same masks, to be filled as if the object were not there, or masks over background.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy import ndimage
+
+from vseam_lib.world.draw import draw
+from vseam_lib.world.inpainter import EMPTY, NEGATIVE, TASK_TOKENS, task_prompt
+from vseam_lib.world.questions import pick
+from vseam_lib.world.scene import SIZE, Scene, mask_box
+
+CONTEXT, SHAPE, OBJECT = TASK_TOKENS
+_MARGIN = 4  # pixels of picture that a window shows around a mask, at least
+
+
+class Item(NamedTuple):
+    """One example.
+
+    Attributes:
+        image: ``(S, S, 3)`` uint8, the picture to be restored.
+        mask: ``(S, S)`` bool, what is hidden.
+        prompt: with its task token.
+    """
+
+    image: np.ndarray
+    mask: np.ndarray
+    prompt: str
+
+
+def item(
+    scene: Scene, image: np.ndarray, owner: np.ndarray, size: int, rng: np.random.Generator
+) -> Item | None:
+    """One example from a drawn scene, cut to a window; ``None`` if the mask does not fit into it.
+
+    Args:
+        size: side of the window in pixels, at most that of the picture.
+    """
+    shown = [k for k in range(len(scene.objects)) if (owner == k).sum() >= 40]
+    if not shown:
+        return None
+    act = scene.action
+    pair = act and {act.subject, act.object} <= set(shown)
+    kind = rng.random()
+    if pair and kind < 0.3:
+        silhouette = np.isin(owner, [act.subject, act.object])
+        mask = loose(silhouette, rng)
+        token, text = OBJECT, action_phrase(scene, rng)
+    else:
+        k = pick(rng, shown)
+        silhouette = owner == k
+        text = object_phrase(scene, k, rng)
+        if kind < 0.55:
+            token, mask = SHAPE, grow(silhouette, int(rng.integers(0, 4)))
+        elif kind < 0.82:
+            token, mask = OBJECT, loose(silhouette, rng)
+        else:
+            token, text = CONTEXT, EMPTY if rng.random() < 0.7 else ""
+            mask = loose(silhouette, rng) if rng.random() < 0.7 else grow(silhouette, 2)
+            if rng.random() < 0.35:
+                mask = np.roll(mask, rng.integers(-SIZE, SIZE, 2), (0, 1))
+            else:
+                image, _ = draw(scene, without=(k,))
+    if token != CONTEXT and rng.random() < 0.1:
+        text = NEGATIVE if rng.random() < 0.5 else ""
+    window = cut(mask, size, rng)
+    if window is None:
+        return None
+    return Item(image[window], mask[window], task_prompt(text, token))
+
+
+def grow(mask: np.ndarray, pixels: int) -> np.ndarray:
+    """The mask dilated by some pixels."""
+    return ndimage.binary_dilation(mask, iterations=pixels) if pixels else mask
+
+
+def loose(silhouette: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A mask that covers a silhouette without giving its shape away: box, ellipse or blob."""
+    kind = rng.random()
+    if kind < 0.25:
+        return grow(silhouette, int(rng.integers(3, 8)))
+    x, y, w, h = mask_box(silhouette)
+    left, right, above, below = rng.uniform(0.05, 0.35, 4) * max(w, h)
+    x0, x1, y0, y1 = x - left, x + w + right, y - above, y + h + below
+    cy, cx = np.mgrid[0:SIZE, 0:SIZE] + 0.5
+    if kind < 0.4:
+        rx, ry = (x1 - x0) / 1.7, (y1 - y0) / 1.7
+        return ((cx - (x0 + x1) / 2) / rx) ** 2 + ((cy - (y0 + y1) / 2) / ry) ** 2 < 1
+    return (cx > x0) & (cx < x1) & (cy > y0) & (cy < y1)
+
+
+def cut(mask: np.ndarray, size: int, rng: np.random.Generator) -> tuple[slice, slice] | None:
+    """A random window that shows the whole mask with some of its surroundings."""
+    if not mask.any():
+        return None
+    x, y, w, h = mask_box(mask)
+    slices = []
+    for start, length in ((y, h), (x, w)):
+        low = max(0, min(start + length + _MARGIN, SIZE) - size)
+        high = min(SIZE - size, max(start - _MARGIN, 0))
+        if low > high:
+            return None
+        first = int(rng.integers(low, high + 1))
+        slices.append(slice(first, first + size))
+    return tuple(slices)
+
+
+def object_phrase(scene: Scene, k: int, rng: np.random.Generator) -> str:
+    """Names an object, with its colour and material more often than not, or asks for it."""
+    obj = scene.objects[k]
+    color, material = rng.random() < 0.75, obj.material and rng.random() < 0.7
+    if rng.random() < 0.15:
+        if obj.material and rng.random() < 0.4:
+            return f"Is the {obj.name} made of {obj.material}?"
+        if rng.random() < 0.5:
+            return f"Is there a {obj.name} in this picture?"
+        return f"Is the {obj.name} {obj.color}?"
+    words = [pick(rng, ("a", "the")), *([obj.color] if color else [])]
+    if material and rng.random() < 0.5:
+        return " ".join([*words, obj.name, "made of", obj.material])
+    return " ".join([*words, *([obj.material] if material else []), obj.name])
+
+
+def action_phrase(scene: Scene, rng: np.random.Generator) -> str:
+    """Names who does what to what, with colours half of the time, or asks for it."""
+    act = scene.action
+    one, two = scene.objects[act.subject], scene.objects[act.object]
+    if rng.random() < 0.15:
+        return f"Is the {one.name} {act.name} the {two.name}?"
+    if rng.random() < 0.5:
+        return f"a {one.color} {one.name} {act.name} a {two.color} {two.name}"
+    return f"a {one.name} {act.name} a {two.name}"

@@ -1,0 +1,167 @@
+"""Trains the shipped small inpainter from nothing: ``python -m vseam_lib.world.inpainter_stages``.
+
+1. The autoencoder learns to restore windows of pictures; its latents are scaled to unit variance.
+2. UNet, text encoder and task tokens learn to restore what a mask hides, from the latent of the
+   picture with the hole filled grey, the mask and the prompt. The loss counts mostly inside the
+   mask, since edits are pasted into the original.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+import yaml
+from diffusers import StableDiffusionInpaintPipeline
+from torch import Tensor, nn
+
+from vseam_lib.vlm.load import WEIGHTS
+from vseam_lib.world import inpainter
+from vseam_lib.world.draw import draw
+from vseam_lib.world.inpainter_items import Item, item
+from vseam_lib.world.loop import Run, join, leave, spawn, train
+from vseam_lib.world.scene import SIZE, Scene, sample_scene
+
+RECIPE = Path(__file__).parent / "recipes" / "tiny-powerpaint.yml"
+Drawn = tuple[Scene, np.ndarray, np.ndarray]
+
+
+def pool(n: int, *, first: int, seed: int) -> list[Drawn]:
+    """Training scenes as drawn: scene, image and owner."""
+    scenes = (sample_scene("train", index, seed) for index in range(first, first + n))
+    return [(scene, *draw(scene)) for scene in scenes]
+
+
+def pixels(images: np.ndarray) -> Tensor:
+    """``(n, S, S, 3)`` uint8 to ``(n, 3, S, S)`` in [-1, 1]."""
+    x = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def train_vae(
+    pipe: StableDiffusionInpaintPipeline, drawn: list[Drawn], recipe: dict, run: Run
+) -> None:
+    """Train the autoencoder, freeze it, and set its scaling factor."""
+    vae = pipe.vae.train().to(memory_format=torch.channels_last)
+    side = recipe["window"]
+
+    def loss_of(step: int, rng: np.random.Generator):
+        cuts = []
+        for k in rng.integers(len(drawn), size=recipe["batch"]):
+            y, x = rng.integers(0, SIZE - side + 1, 2)
+            cuts.append(drawn[k][1][y : y + side, x : x + side])
+        target = pixels(np.stack(cuts))
+        if rng.random() < 0.3:  # holes are filled with grey
+            y, x = rng.integers(0, side - 16, 2)
+            h, w = rng.integers(12, 40, 2)
+            target[:, :, y : y + h, x : x + w] = 0
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            posterior = vae.encode(target).latent_dist
+            restored = vae.decode(posterior.sample()).sample.float()
+        error = F.l1_loss(restored, target)
+        edges = sum(F.l1_loss(restored.diff(dim=d), target.diff(dim=d)) for d in (2, 3))
+        loss = error + edges + recipe["kl"] * posterior.kl().float().mean()
+        return loss, {"loss": loss.item(), "grey levels": 127.5 * error.item()}
+
+    train(run, "vae", vae, [(vae.parameters(), 1.0)], recipe, loss_of)
+    vae.eval().requires_grad_(False)
+    some = pixels(np.stack([image for _, image, _ in drawn[:256]]))
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        scale = 1 / float(vae.encode(some).latent_dist.mode().float().std())
+    vae.register_to_config(scaling_factor=scale)
+
+
+class Painter(nn.Module):
+    """UNet and text encoder, which learn together."""
+
+    def __init__(self, pipe: StableDiffusionInpaintPipeline) -> None:
+        super().__init__()
+        self.unet, self.text = pipe.unet, pipe.text_encoder
+        self.unet.to(memory_format=torch.channels_last)
+
+
+def loss_of_items(
+    pipe: StableDiffusionInpaintPipeline, items: list[Item], outside: float
+) -> Tensor:
+    """Velocity loss of a batch at random noise levels, weighted by the mask.
+
+    Args:
+        outside: weight of a latent outside the mask; inside it is 1.
+    """
+    target = pixels(np.stack([i.image for i in items]))
+    mask = torch.from_numpy(np.stack([i.mask for i in items]))[:, None].float()
+    scale, at = pipe.vae.config.scaling_factor, pipe.scheduler
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        clean = pipe.vae.encode(target).latent_dist.sample().float() * scale
+        hidden = pipe.vae.encode(target * (mask < 0.5)).latent_dist.sample().float() * scale
+    mask = F.interpolate(mask, size=clean.shape[-2:])
+    noise = torch.randn_like(clean)
+    t = torch.randint(at.config.num_train_timesteps, (len(items),))
+    noisy = at.add_noise(clean, noise, t)
+    ids = pipe.tokenizer(
+        [i.prompt for i in items], padding="max_length", return_tensors="pt"
+    ).input_ids
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        text = pipe.text_encoder(ids).last_hidden_state
+        said = pipe.unet(torch.cat([noisy, mask, hidden], 1), t, text).sample.float()
+    error = (said - at.get_velocity(clean, noise, t)).square().mean(1, keepdim=True)
+    weight = outside + (1 - outside) * mask
+    return (error * weight).sum() / weight.sum()
+
+
+def train_painter(
+    pipe: StableDiffusionInpaintPipeline, drawn: list[Drawn], recipe: Mapping, run: Run
+) -> None:
+    """Train UNet, text encoder and task tokens."""
+    painter = Painter(pipe).train()
+    windows = recipe["windows"]
+
+    def loss_of(step: int, rng: np.random.Generator):
+        # The same window size in all processes, so that none waits for another.
+        at = np.random.default_rng([run.seed, step]).choice(
+            len(windows), p=[w["share"] for w in windows]
+        )
+        items: list[Item] = []
+        while len(items) < windows[at]["batch"]:
+            made = item(*drawn[rng.integers(len(drawn))], windows[at]["size"], rng)
+            items += [made] if made else []
+        loss = loss_of_items(pipe, items, recipe["outside"])
+        return loss, {"loss": loss.item()}
+
+    train(run, "unet", painter, [(painter.parameters(), 1.0)], recipe, loss_of)
+    painter.eval().requires_grad_(False)
+
+
+def work(rank: int, recipe: dict, out: Path, to: Path, port: int) -> None:
+    """One of ``processes`` workers; gradients are averaged after every step."""
+    torch.set_num_threads(1)
+    join(rank, recipe["processes"], port)
+    run = Run(out, rank, recipe["seed"])
+    torch.manual_seed(recipe["seed"])
+    pipe = inpainter.build(recipe["sizes"])
+    drawn = pool(recipe["pool"], first=rank * recipe["pool"], seed=recipe["seed"])
+    run.log(stage="pool", scenes=len(drawn))
+    train_vae(pipe, drawn, recipe["vae"], run)
+    train_painter(pipe, drawn, recipe["unet"], run)
+    if rank == 0:
+        pipe.to(dtype=torch.float16).save_pretrained(to)
+    leave()
+
+
+def main() -> None:
+    """Train from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--recipe", type=Path, default=RECIPE)
+    parser.add_argument("--out", type=Path, default=Path("build/training/tiny-powerpaint"))
+    parser.add_argument("--to", type=Path, default=WEIGHTS / "tiny-powerpaint")
+    args = parser.parse_args()
+    recipe = yaml.safe_load(args.recipe.read_text())
+    spawn(work, recipe["processes"], recipe, args.out, args.to)
+
+
+if __name__ == "__main__":
+    main()
