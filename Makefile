@@ -41,6 +41,9 @@ bench: $(BENCH) data ## time the engine against one forward each, nnsight and Tr
 weights: $(INSTALLED) ## train the shipped models again from nothing
 	$(BIN)/python -m vseam_lib.world.train --recipe tiny-llava
 	$(BIN)/python -m vseam_lib.world.train --recipe tiny-instructblip
+	$(BIN)/python -m vseam_lib.world.sam_stage
+	$(BIN)/python -m vseam_lib.world.judge_stage
+	$(BIN)/python -m vseam_lib.world.inpainter_stages
 
 notebooks: $(INSTALLED) ## check the chapters and write them as .ipynb, not executed
 	$(BIN)/jupytext --quiet --test --to ipynb notebooks/*.py

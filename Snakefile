@@ -47,6 +47,7 @@ TRAINING = {
         "alignment",
         "inpainter",
         "inpainter_items",
+        "inpainter_metrics",
         "inpainter_stages",
         "instructblip_stages",
         "items",
@@ -187,7 +188,7 @@ rule edits:
         "build/edits/{run}.json",
     threads: workflow.cores
     shell:
-        "OMP_NUM_THREADS=1 {PYTHON} -m vseam_lib.editing --profile {wildcards.run}"
+        "OMP_NUM_THREADS=1 {PYTHON} -m vseam_lib.editing.run --profile {wildcards.run}"
         " --processes {threads} -o {output}"
 
 

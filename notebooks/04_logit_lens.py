@@ -294,12 +294,12 @@ if told_apart:
     display(lens_curves(told_apart, label="told apart"))
 
 # %% tags=["hide-input"]
-first = [
+halfway = [
     (c, *(int(np.argmax(band.mean >= 0.5 * band.mean.max())) for band in sites.values()))
     for c, sites in told_apart.items()
 ]
-first = pd.DataFrame(first, columns=["category", *(SITE_STYLE[s][0] for s in ll.SITES)])
-tables.show(first, caption="First layer at which half of the greatest separation is reached")
+halfway = pd.DataFrame(halfway, columns=["category", *(SITE_STYLE[s][0] for s in ll.SITES)])
+tables.show(halfway, caption="First layer at which half of the greatest separation is reached")
 
 # %% [markdown]
 # ## Verdicts

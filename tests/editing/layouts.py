@@ -8,9 +8,11 @@ import json
 import string
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from vseam_lib.editing.brushnet import BrushNet
 
 TOKENS = ("P_ctxt", "P_shape", "P_obj")
 WIDTH = 16  # of the text encoder
@@ -30,17 +32,29 @@ SCHEDULER = {
 }
 
 
+def split(word, merges):
+    """Byte-pair encoding: the merge that was learned first is applied first."""
+    pieces = [*word[:-1], word[-1] + "</w>"]
+    while pairs := [p for p in zip(pieces, pieces[1:], strict=False) if p in merges]:
+        k = list(zip(pieces, pieces[1:], strict=False)).index(min(pairs, key=merges.index))
+        pieces[k : k + 2] = ["".join(pieces[k : k + 2])]
+    return pieces
+
+
 def vocabulary():
-    """Vocabulary and merges: each of ``WORDS`` is one token, other text falls into letters."""
-    merges = {}
+    """Vocabulary and merges: each of ``WORDS`` is one token, other text falls into pieces.
+
+    Merges that are added last cannot undo those of earlier words.
+    """
+    merges = []
     for word in WORDS:
-        left, *rest = [*word[:-1], word[-1] + "</w>"]
+        left, *rest = split(word, merges)
         for piece in rest:
-            merges[left, piece] = None
+            merges.append((left, piece))
             left += piece
     shown = string.ascii_lowercase + string.digits + string.punctuation
     pieces = [*shown, *(c + "</w>" for c in shown), *(a + b for a, b in merges), START, END]
-    return {p: k for k, p in enumerate(dict.fromkeys(pieces))}, list(merges)
+    return {p: k for k, p in enumerate(dict.fromkeys(pieces))}, merges
 
 
 def write_tokenizer(folder, *, added=()):
@@ -153,16 +167,14 @@ def write_diffusers(root, *, channels, added=(), pickles=False):
     rows = len(vocabulary()[0]) + len(added)
     write_tokenizer(root / "tokenizer", added=added)
     parts = {"unet": unet(channels), "vae": vae(), "text_encoder": text_encoder(rows)}
-    for name, part in parts.items():
-        part.save_config(root / name) if name != "text_encoder" else part.config.save_pretrained(
-            root / name
-        )
-    text = old_text_names(parts["text_encoder"].state_dict())
-    stem = ("pytorch_model.bin",) if pickles else ("model.safetensors",)
-    write(root / "text_encoder", stem[0], text)
+    parts["unet"].save_config(root / "unet")
+    parts["vae"].save_config(root / "vae")
+    parts["text_encoder"].config.save_pretrained(root / "text_encoder")
     model = f"diffusion_pytorch_model.{'bin' if pickles else 'safetensors'}"
     write(root / "unet", model, parts["unet"].state_dict())
     write(root / "vae", model, old_vae_names(parts["vae"].state_dict()))
+    model = "pytorch_model.bin" if pickles else "model.safetensors"
+    write(root / "text_encoder", model, old_text_names(parts["text_encoder"].state_dict()))
     (root / "scheduler").mkdir()
     (root / "scheduler" / "scheduler_config.json").write_text(json.dumps(SCHEDULER))
     (root / "model_index.json").write_text(json.dumps({"_class_name": "Stable Diffusion"}))
@@ -192,8 +204,6 @@ def write_overlay(root, *, older=False):
 
 def write_v2(root):
     """v2 and v2-1."""
-    from vseam_lib.editing.brushnet import BrushNet
-
     base = write_diffusers(root / "realisticVisionV60B1_v51VAE", channels=4, pickles=True)
     brushnet = loud(BrushNet(dict(UNet2DConditionModel.load_config(base / "unet"))))
     state = {brushnet.stored_name(k): v for k, v in brushnet.state_dict().items()}

@@ -9,9 +9,7 @@ from vseam_lib.triples import Box
 @pytest.fixture
 def picture():
     """Mid-tones only, so that nothing is black, white or clipped from the start."""
-    return Image.fromarray(
-        np.random.default_rng(0).integers(90, 160, (40, 50, 3)).astype(np.uint8)
-    )
+    return Image.fromarray(np.random.default_rng(0).integers(90, 160, (40, 50, 3)).astype(np.uint8))
 
 
 @pytest.fixture

@@ -6,7 +6,14 @@ import pytest
 from PIL import Image
 
 from vseam_lib.editing.counterfactual import Counterfactual, Refusal
-from vseam_lib.editing.pipeline import Tools, directory, edit_triples, item_seed, padded
+from vseam_lib.editing.pipeline import (
+    Tools,
+    directory,
+    edit_triples,
+    item_seed,
+    padded,
+    window,
+)
 from vseam_lib.editing.powerpaint_items import Edited
 from vseam_lib.editing.settings import EditSettings
 from vseam_lib.triples import Box, VQATriple
@@ -85,7 +92,7 @@ def triples(tmp_path):
     return out
 
 
-SETTINGS = EditSettings()
+SETTINGS = EditSettings(window=0)
 
 
 def test_an_edit_changes_the_mask_and_nothing_else(triples, tools, tmp_path):
@@ -191,6 +198,39 @@ def test_a_picture_drawn_again_is_edited_again(triples, tools, tmp_path):
     Image.new("RGB", (44, 30)).save(triples[2].image)
     edit_triples(triples, SETTINGS, tools, tmp_path / "edits")
     assert len(tools.inpainter.calls) == 1
+
+
+def test_a_window_shows_the_mask_and_its_surroundings():
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        mask = np.zeros((70, 90), bool)
+        y, x, h, w = *rng.integers(0, 50, 2), *rng.integers(1, 20, 2)
+        mask[y : y + h, x : x + w] = True
+        left, top, right, bottom = window(mask, 32)
+        assert (right - left, bottom - top) == (32, 32)
+        inside = np.pad(mask, 4, constant_values=False)[top : bottom + 8, left : right + 8]
+        assert inside.sum() == mask.sum() and 0 <= left <= 58 and 0 <= top <= 38
+        room = min(x - left, y - top, right - x - w, bottom - y - h)
+        assert room >= 4 or 0 in (left, top) or right == 90 or bottom == 70
+
+
+@pytest.mark.parametrize("side, size", [(0, 8), (32, 30), (80, 8)])
+def test_a_mask_that_fits_no_window_gets_the_whole_picture(side, size):
+    mask = np.zeros((70, 90), bool)
+    mask[20 : 20 + size, 10 : 10 + size] = True
+    assert window(mask, side) == (0, 0, 90, 70)
+
+
+def test_a_window_changes_nothing_outside_itself(triples, tools, tmp_path):
+    small = replace(triples[0], boxes=(Box(20, 10, 5, 5),))
+    row = edit_triples([small], EditSettings(window=16), tools, tmp_path / "e").loc[0]
+    before, raw = np.array(Image.open(small.image)), np.array(Image.open(row["raw"]))
+    mask = np.array(Image.open(row["mask"]))
+    left, top, right, bottom = window(mask, 16)
+    changed = (before != raw).any(-1)
+    assert changed[top:bottom, left:right].all() and changed.sum() == 256
+    after = np.array(Image.open(row["image"]))
+    assert ((before != after).any(-1) == mask).all()
 
 
 def test_padding_repeats_the_edge_and_masks_nothing_new():

@@ -36,7 +36,9 @@ MINIATURE = RECIPE | {
     "model": RECIPE["model"]
     | {"width": 24, "depth": 2, "mlp": 24, "window": 4, "global_blocks": [1]}
     | {"prompt_width": 16, "decoder_mlp": 16, "iou_width": 8},
-    "sam": RECIPE["sam"] | {"steps": 3, "batch": 2, "boxes": 2},
+    "sam": RECIPE["sam"]
+    | {"batch": 2, "boxes": 2}
+    | {"cycles": {"sam": {"steps": 2, "lr": 1.0e-3}, "fine": {"steps": 3, "lr": 1.0e-4}}},
 }
 
 
@@ -190,7 +192,8 @@ def test_training_from_the_command_line_writes_a_model_that_loads(trained):
     assert rows[0]["stage"] == "pool" and rows[-1]["stage"] == "shipped"
 
 
-def test_a_killed_training_ships_the_same_weights(trained, monkeypatch):
+@pytest.mark.parametrize("cycle", ["sam", "fine"])
+def test_a_killed_training_ships_the_same_weights(trained, monkeypatch, cycle):
     whole, _ = trained("whole")
     genuine = sam_stage.train
 
@@ -198,12 +201,12 @@ def test_a_killed_training_ships_the_same_weights(trained, monkeypatch):
         pass
 
     def dying(run, stage, module, groups, recipe, loss_of):
-        def killed_at_two(step, rng):
-            if step == 2:
+        def killed_at_one(step, rng):
+            if stage == cycle and step == 1:
                 raise Killed
             return loss_of(step, rng)
 
-        genuine(run, stage, module, groups, recipe, killed_at_two, save_every=1)
+        genuine(run, stage, module, groups, recipe, killed_at_one, save_every=1)
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(sam_stage, "train", dying)

@@ -21,8 +21,9 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
+import numpy as np
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor, nn
 
 CONDITION = 5  # channels: four of the masked picture's latent, one of what is kept
@@ -81,8 +82,11 @@ class BrushNet(nn.Module):
 
     def __init__(self, config: dict) -> None:
         super().__init__()
-        channels = config["in_channels"] + CONDITION
-        self.unet = UNet2DConditionModel.from_config({**config, "in_channels": channels})
+        # Without the private keys: diffusers notes there which values are defaults, and takes its
+        # own for them whatever they are changed to.
+        public = {k: v for k, v in config.items() if not k.startswith("_")}
+        public["in_channels"] += CONDITION
+        self.unet = UNet2DConditionModel.from_config(public)
         self.unet.conv_norm_out, self.unet.conv_out = nn.Identity(), nn.Identity()
         meetings = taps(self.unet)
         self.convs = nn.ModuleList(nn.Conv2d(tap.channels, tap.channels, 1) for tap in meetings)
@@ -103,7 +107,7 @@ class BrushNet(nn.Module):
             noisy: latents, ``(B, 4, h, w)``.
             t: time step.
             text: embeddings of the task tokens, ``(B, T, d)``.
-            condition: ``(B, 5, h, w)``, see :func:`condition_of`.
+            condition: ``(B, 5, h, w)``, see :func:`noise_and_condition`.
         """
         said: dict[int, Tensor] = {}
 
@@ -180,18 +184,37 @@ def guided(
             handle.remove()
 
 
-def condition_of(hidden: Tensor, mask: Tensor) -> Tensor:
-    """What BrushNet is shown beside the noisy latent.
+@torch.no_grad()
+def noise_and_condition(
+    vae: AutoencoderKL, images: np.ndarray, masks: np.ndarray, generators: list[torch.Generator]
+) -> tuple[Tensor, Tensor]:
+    """What the base model starts from, and what BrushNet is shown beside it.
+
+    The order of the draws, noise before the autoencoder's, is that of diffusers' own inpainting.
 
     Args:
-        hidden: latents of the picture with a black hole, ``(B, 4, h, w)``.
-        mask: 1 in the hole, ``(B, 1, H, W)`` in pixels.
+        vae: encodes the pictures with black holes.
+        images: ``(B, H, W, 3)`` uint8.
+        masks: ``(B, H, W)`` bool, True in the hole.
+        generators: one per picture, on the CPU.
 
     Returns:
-        ``(B, 5, h, w)``: the latents, and 1 where the picture is kept.
+        noise: ``(B, 4, h, w)``.
+        condition: ``(B, 5, h, w)``, the pictures' latents, and 1 where the picture is kept.
     """
-    kept = nn.functional.interpolate(1 - mask, size=hidden.shape[-2:])
-    return torch.cat([hidden, kept], 1)
+    hole = torch.from_numpy(masks)[:, None]
+    shown = (2 * (torch.from_numpy(images).permute(0, 3, 1, 2) / 255) - 1).masked_fill(hole, -1)
+    factor = 2 ** (len(vae.config.block_out_channels) - 1)
+    shape = (1, vae.config.latent_channels, *(n // factor for n in masks.shape[1:]))
+    noise = torch.cat([torch.randn(shape, generator=g) for g in generators]).to(vae.device)
+    hidden = torch.cat(
+        [
+            vae.encode(one[None].to(vae.device)).latent_dist.sample(g)
+            for one, g in zip(shown, generators, strict=True)
+        ]
+    )
+    kept = nn.functional.interpolate(1 - hole.float(), size=hidden.shape[-2:]).to(vae.device)
+    return noise, torch.cat([hidden * vae.config.scaling_factor, kept], 1)
 
 
 def _first(output: Tensor | tuple) -> Tensor:

@@ -30,6 +30,7 @@ from vseam_lib.triples import VQATriple
 from vseam_lib.vlm.images import open_image
 
 CHUNK = 32  # triples
+SURROUNDINGS = 4  # pixels of picture around a mask that a window shows at least
 
 
 class Edit(NamedTuple):
@@ -163,9 +164,16 @@ def _paint(begun: list, settings: EditSettings, inpainter: Inpainter) -> list[Ed
     for turn, steps in enumerate(steps_by_turn([steps for *_, steps in begun])):
         for task in dict.fromkeys(step.task for _, step in steps):
             some = [(k, step) for k, step in steps if step.task == task]
+            places = [window(step.mask, settings.window) for _, step in some]
             painted = inpainter.edit_with_raw(
-                [padded(now[k], inpainter.multiple) for k, _ in some],
-                [padded(step.mask, inpainter.multiple) for _, step in some],
+                [
+                    padded(now[k].crop(place), inpainter.multiple)
+                    for (k, _), place in zip(some, places, strict=True)
+                ],
+                [
+                    padded(_cut(step.mask, place), inpainter.multiple)
+                    for (_, step), place in zip(some, places, strict=True)
+                ],
                 [step.prompt for _, step in some],
                 task=task,
                 fitting=settings.fitting if task == "shape" else 1.0,
@@ -173,14 +181,35 @@ def _paint(begun: list, settings: EditSettings, inpainter: Inpainter) -> list[Ed
                 guidance=settings.guidance,
                 seeds=[item_seed(settings.seed, f"{begun[k][0].id}/{turn}") for k, _ in some],
             )
-            for (k, _), edited in zip(some, painted, strict=True):
-                whole = (0, 0, *begun[k][2].size)
-                raw[k] = edited.raw.crop(whole)
-                now[k] = edited.image.crop(whole) if settings.composite else raw[k]
+            for (k, _), place, edited in zip(some, places, painted, strict=True):
+                pasted = now[k].copy()
+                raw[k] = now[k].copy()
+                for whole, part in ((pasted, edited.image), (raw[k], edited.raw)):
+                    size = (place[2] - place[0], place[3] - place[1])
+                    whole.paste(part.crop((0, 0, *size)), place[:2])
+                now[k] = pasted if settings.composite else raw[k]
     return [
         Edit(triple, outcome, image, now[k], raw[k], _union(steps), silhouettes)
         for k, (triple, outcome, image, silhouettes, steps) in enumerate(begun)
     ]
+
+
+def window(mask: np.ndarray, side: int) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of the square part of a picture that shows a mask with at least
+    :data:`SURROUNDINGS` pixels around it; of the whole picture if it does not fit, or for side 0.
+    """
+    height, width = mask.shape
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    corner = []
+    for at, length in ((columns, width), (rows, height)):
+        if not side or at[-1] + 1 - at[0] + 2 * SURROUNDINGS > side or side > length:
+            return 0, 0, width, height
+        corner.append(int(np.clip((at[0] + at[-1] + 1 - side) // 2, 0, length - side)))
+    return corner[0], corner[1], corner[0] + side, corner[1] + side
+
+
+def _cut(mask: np.ndarray, place: tuple[int, int, int, int]) -> np.ndarray:
+    return mask[place[1] : place[3], place[0] : place[2]]
 
 
 def padded(picture: Image.Image | np.ndarray, multiple: int) -> Image.Image | np.ndarray:

@@ -18,7 +18,7 @@ import torch
 from diffusers import AutoencoderKL, SchedulerMixin, UNet2DConditionModel
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from transformers import AutoTokenizer, CLIPTextConfig, CLIPTextModel
+from transformers import AutoTokenizer, CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerBase
 
 from vseam_lib.editing.task_tokens import expand_task_tokens
 
@@ -83,7 +83,12 @@ def fill(
 
 
 class Reader:
-    """Reads the components of one directory and remembers which files."""
+    """Reads the components of one directory and remembers which files.
+
+    Args:
+        root: a diffusers directory.
+        variant: of its weight files, such as ``fp16``.
+    """
 
     def __init__(self, root: Path, variant: str | None = None) -> None:
         self.root, self.variant = root, variant
@@ -113,9 +118,17 @@ class Reader:
         except ValueError as error:
             raise ValueError(f"{path}: expected JSON, got damaged text ({error})") from error
 
-    def unet(self, weights: Path | None = None, *, config: dict | None = None):
+    def unet(self, channels: int, weights: Path | None = None) -> UNet2DConditionModel:
+        """The UNet, with the given weights or its own; it must have so many input channels."""
+        config = self.config("unet")
+        if config.get("in_channels") != channels:
+            raise ValueError(
+                f"{self.root}/unet: expected {channels} input channels, got "
+                f"{config.get('in_channels')}; PowerPaint v1 is an inpainting model (9 channels), "
+                "the base of v2 is not (4)"
+            )
         with torch.device("meta"):
-            unet = UNet2DConditionModel.from_config(config or self.config("unet"))
+            unet = UNet2DConditionModel.from_config(config)
         path = weights or self.weights("unet", "diffusion_pytorch_model")
         fill(unet, read_weights(path), path)
         return unet
@@ -136,11 +149,11 @@ class Reader:
         return vae
 
     def text_encoder(
-        self, path: Path | None = None, *, folder: str = "text_encoder", tasks: bool = False
+        self, path: Path | None = None, *, tasks: bool = False
     ) -> tuple[CLIPTextModel, dict[str, list[int]]]:
         """The text encoder, and the ids of its own task tokens if they are stored apart."""
-        config = CLIPTextConfig(**self.config(folder))
-        path = path or self.weights(folder, "model", "pytorch_model")
+        config = CLIPTextConfig.from_dict(self.config("text_encoder"))
+        path = path or self.weights("text_encoder", "model", "pytorch_model")
         # transformers 5 has no prefix; positions are a constant that older versions stored.
         state = {k.removeprefix("text_model."): v for k, v in read_weights(path).items()}
         state.pop("embeddings.position_ids", None)
@@ -157,13 +170,19 @@ class Reader:
         model.embeddings.position_ids = torch.arange(config.max_position_embeddings)[None]
         return model, ids
 
-    def tokenizer(self):
+    def tokenizer(self) -> PreTrainedTokenizerBase:
         folder = self.root / "tokenizer"
         files = [p for p in folder.glob("*") if p.suffix in (".json", ".txt", ".model")]
         if not files:
             raise FileNotFoundError(f"{folder}: expected a tokenizer's files, found none")
         self.used.update(files)
-        return AutoTokenizer.from_pretrained(folder)
+        try:
+            return AutoTokenizer.from_pretrained(folder)
+        except Exception as error:  # of several libraries
+            raise ValueError(
+                f"{folder}: expected a complete tokenizer, but reading it failed ({error}); "
+                "download it again"
+            ) from error
 
     def scheduler(self, kind: type[SchedulerMixin] | None = None, **options) -> SchedulerMixin:
         config = self.config("scheduler", "scheduler_config.json")

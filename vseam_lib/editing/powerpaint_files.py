@@ -141,7 +141,7 @@ def _merged(at: Reader) -> Parts:
     except ValueError as error:
         raise ValueError(f"{at.root}: {error}") from error
     encoder = PromptEncoder(tokenizer, model, tokens)
-    unet, vae, scheduler = at.unet(), at.vae(), at.scheduler()
+    unet, vae, scheduler = at.unet(9), at.vae(), at.scheduler()
     return Parts("v1 merged", revision(at), encoder, unet, vae, scheduler)
 
 
@@ -149,7 +149,7 @@ def _overlay(at: Reader, base: Reader, files: tuple[str, str]) -> Parts:
     unet_file, text_file = (at.file(f) for f in files)
     model, tokens = base.text_encoder(text_file, tasks=True)
     encoder = PromptEncoder(base.tokenizer(), model, tokens)
-    unet, vae, scheduler = base.unet(unet_file), base.vae(), base.scheduler()
+    unet, vae, scheduler = base.unet(9, unet_file), base.vae(), base.scheduler()
     return Parts("v1 overlay", revision(at, base), encoder, unet, vae, scheduler)
 
 
@@ -159,7 +159,7 @@ def _v2(at: Reader) -> Parts:
     model, tokens = base.text_encoder(at.file(f"{BRUSHNET}/pytorch_model.bin"), tasks=True)
     encoder = PromptEncoder(tokenizer, model, tokens)
     base_encoder = PromptEncoder(tokenizer, base.text_encoder()[0], {})
-    unet, vae = base.unet(), base.vae()
+    unet, vae = base.unet(4), base.vae()
     with torch.device("meta"):
         brushnet = BrushNet(dict(unet.config))
     path = at.file(f"{BRUSHNET}/diffusion_pytorch_model.safetensors")

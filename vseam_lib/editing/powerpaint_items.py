@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
 from vseam_lib.editing.pictures import check_mask, check_rgb
 
@@ -97,6 +98,16 @@ class Sampling:
             "output_type": "np",
         }
 
+    def embeds(
+        self, read: Callable[..., Tensor], wanted: Sequence, unwanted: Sequence
+    ) -> dict[str, Tensor | None]:
+        """A pipeline's embeddings, ``(B, T, d)`` each; without guidance there is one."""
+        negative = torch.cat([read(u) for u in unwanted]) if self.guided else None
+        return {
+            "prompt_embeds": torch.cat([read(w) for w in wanted]),
+            "negative_prompt_embeds": negative,
+        }
+
 
 def checked_items(
     images: Sequence[Image.Image],
@@ -129,7 +140,13 @@ def checked_items(
         )
     items = []
     for k, (image, prompt, seed) in enumerate(zip(images, prompts, seeds, strict=True)):
-        pixels = np.asarray(check_rgb(image, of=f"image {k}"))
+        try:
+            pixels = np.asarray(check_rgb(image, of=f"image {k}"))
+        except OSError as error:  # a file that is decoded only now
+            raise ValueError(
+                f"image {k}: expected a complete image, but decoding it failed ({error}); restore "
+                "the file, and open files with vseam_lib.vlm.images.open_image"
+            ) from error
         height, width = pixels.shape[:2]
         if height % multiple or width % multiple:
             near = " x ".join(

@@ -31,6 +31,7 @@ __all__ = [
     "Sheet",
     "contact_sheet",
     "entries_of",
+    "open_mask",
     "outlined",
     "overrule",
     "read_verdicts",
@@ -173,6 +174,22 @@ def outlined(image: Image.Image, mask: np.ndarray) -> Image.Image:
     return Image.fromarray(pixels)
 
 
+def open_mask(mask: np.ndarray | Path, size: tuple[int, int], *, of: str = "mask") -> np.ndarray:
+    """A mask ``(H, W)`` bool, decoded if it is a file (black and white), of the size expected.
+
+    Args:
+        size: ``(width, height)`` of its picture.
+        of: what the mask is, for the message.
+
+    Raises:
+        TypeError, ValueError: a mask that is none, empty, or of another size.
+        FileNotFoundError: a file that is missing.
+    """
+    if isinstance(mask, (str, Path)):
+        mask = np.asarray(open_image(Path(mask)))[..., 0] > 127
+    return check_mask(mask, size, of=of)
+
+
 def _three(entry: Entry) -> tuple[list[Image.Image], str]:
     """Original, original with the mask's outline, and edited picture; and the latter's digest."""
     original, edited = open_image(entry.original), open_image(entry.edited)
@@ -181,10 +198,7 @@ def _three(entry: Entry) -> tuple[list[Image.Image], str]:
             f"edit {entry.id}: expected {original.width} x {original.height} pixels as the "
             f"original, got {edited.width} x {edited.height}"
         )
-    mask = entry.mask
-    if not isinstance(mask, np.ndarray):
-        mask = np.asarray(open_image(mask))[..., 0] > 127
-    mask = check_mask(mask, original.size, of=f"mask of {entry.id}")
+    mask = open_mask(entry.mask, original.size, of=f"mask of {entry.id}")
     size = _fitted(original.size, SIDE)
     shown = [_scaled(picture, size) for picture in (original, edited)]
     grown = np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))

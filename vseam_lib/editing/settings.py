@@ -23,6 +23,8 @@ class EditSettings:
         steps: denoising steps.
         guidance: classifier-free guidance scale; 1 or less runs without.
         fitting: how closely a shape-guided edit keeps to its mask, from 0 to 1.
+        window: side in pixels of the part of a picture that the inpainter sees, if the mask with
+            some surroundings fits into it; 0 shows it the whole picture.
         composite: paste the original back outside the mask; False as released.
         dtype: of segmenter and inpainter, ``float32`` or ``bfloat16``.
         seed: of all; every item's own seed follows from it and the item's id.
@@ -39,8 +41,9 @@ class EditSettings:
     steps: int = 10
     guidance: float = 2.0
     fitting: float = 1.0
+    window: int = 64
     composite: bool = True
-    dtype: str = "float32"
+    dtype: str = "bfloat16"
     seed: int = 0
     filter: Mapping[str, float] = field(default_factory=dict)
 
@@ -49,6 +52,8 @@ class EditSettings:
             raise ValueError(f"editing: expected a prompt in {PROMPTS}, got {self.prompt!r}")
         if self.steps < 1:
             raise ValueError(f"editing: expected at least 1 step, got {self.steps}")
+        if self.window < 0:
+            raise ValueError(f"editing: expected a window of 0 pixels or more, got {self.window}")
         if not 0 <= self.fitting <= 1:
             raise ValueError(f"editing: expected a fitting degree in [0, 1], got {self.fitting}")
 

@@ -17,12 +17,12 @@ from vseam_lib.figures.edits import METHOD_LABEL, edit_gallery, need, perturbati
 from vseam_lib.triples import Category
 
 __all__ = [
+    "acceptance_reasons",
     "cosine_bars",
     "edit_gallery",
     "fidelity_sweep",
     "funnel",
     "perturbation_strip",
-    "reason_bars",
 ]
 
 KIND_COLOR = {
@@ -54,7 +54,7 @@ MEASURE_LABEL = {
     "success": "share that shows what was wanted",
     "mask_share": "mask (share of the picture)",
 }
-REASON_COLOR = {"accepted": "#2a6f97", "several": "#5a5a5a", "a person": "#1b1b1b"}
+REASON_COLOR = {"accepted": "#2a6f97", "several": "#c9c9c9", "a person": "#1b1b1b"}
 
 
 def cosine_bars(table: pd.DataFrame) -> Figure:
@@ -68,20 +68,20 @@ def cosine_bars(table: pd.DataFrame) -> Figure:
             ``"oracle"``, in the order in which they are to be drawn.
 
     Raises:
-        ValueError: missing columns, no rows, or an unknown method.
+        ValueError: missing columns, no rows, an unknown method, or a row twice.
     """
     need(table, "category", "method", "mean", "low", "high", "paper")
     methods = list(dict.fromkeys(table["method"]))
     if unknown := [m for m in methods if m not in METHOD_LABEL]:
         raise ValueError(f"expected methods in {', '.join(METHOD_LABEL)}, got {unknown[0]!r}")
+    if table.duplicated(["category", "method"]).any():
+        raise ValueError("expected one row per category and method, got several")
     colors = [KIND_COLOR[METHODS[m].kind if m in METHODS else m] for m in methods]
-    categories = list(dict.fromkeys(table["category"].astype(str)))
-    figure, axes = plt.subplots(
-        1, len(categories), figsize=(1.9 + 2.5 * len(categories), 0.7 + 0.27 * len(methods)),
-        squeeze=False, sharex=True, sharey=True, layout="constrained",
-    )  # fmt: skip
+    categories = _categories(table)
+    figure, axes = _panels(len(categories), width=2.6, height=0.9 + 0.24 * len(methods))
     y = np.arange(len(methods))
-    for ax, category in zip(axes.flat, categories, strict=True):
+    low = table[["low", "mean", "paper"]].min().min()
+    for ax, category in zip(axes.flat, categories, strict=False):
         own = table[table["category"] == category].set_index("method").reindex(methods)
         ax.barh(y, own["mean"], color=colors, height=0.7)
         error = [own["mean"] - own["low"], own["high"] - own["mean"]]
@@ -89,11 +89,11 @@ def cosine_bars(table: pd.DataFrame) -> Figure:
         if own["paper"].notna().any():
             ax.plot(own["paper"], y, "D", color="k", mfc="white", ms=5, label="paper")
         ax.set_title(category, fontsize=10)
-        ax.set_xlabel("cosine")
-    axes[0, 0].set_yticks(y, [METHOD_LABEL[m] for m in methods], fontsize=8)
-    axes[0, 0].invert_yaxis()
-    low = table[["low", "mean", "paper"]].min().min()
-    axes[0, 0].set_xlim(min(0, 1.1 * low), 1.02)
+        ax.set_xlabel("cosine", fontsize=9)
+        ax.set_yticks(y, [METHOD_LABEL[m] for m in methods], fontsize=8)
+        ax.set_ylim(len(methods) - 0.5, -0.5)
+        ax.set_xlim(min(0, 1.1 * low), 1.02)
+        ax.tick_params(axis="x", labelsize=8)
     labelled = [ax for ax in axes.flat if ax.get_legend_handles_labels()[0]]
     if labelled:
         handles, names = labelled[0].get_legend_handles_labels()
@@ -121,11 +121,14 @@ def funnel(counts: pd.DataFrame) -> Figure:
     counts = counts.sort_values("stage", key=lambda s: s.map(rank), kind="stable")
     bars = list(dict.fromkeys(zip(counts["stage"], counts["model"], strict=True)))
     categories = _categories(counts)
+    by_category = {
+        c: counts[counts["category"] == c].set_index(["stage", "model"])["n"] for c in categories
+    }
+    for category, own in by_category.items():
+        _check_shrinks(category, own)
     figure, axes = _panels(len(categories), height=0.5 + 0.24 * len(bars))
     for ax, category in zip(axes.flat, categories, strict=False):
-        own = counts[counts["category"] == category].set_index(["stage", "model"])["n"]
-        _check_shrinks(category, own)
-        n = own.reindex(bars).to_numpy(float)
+        n = by_category[category].reindex(bars).to_numpy(float)
         color = LEVEL_COLOR[Category(category).level]
         shades = [color if stage != "selected" else "#444444" for stage, _ in bars]
         ax.barh(range(len(bars)), n, color=shades, height=0.74)
@@ -137,8 +140,7 @@ def funnel(counts: pd.DataFrame) -> Figure:
         labels = [f"{STAGE_LABEL[s]} {model}".strip() for s, model in bars]
         ax.set_yticks(range(len(bars)), labels, fontsize=7)
         ax.tick_params(axis="x", labelsize=7)
-        ax.invert_yaxis()
-        ax.label_outer()
+        ax.set_ylim(len(bars) - 0.5, -0.5)
     return closed(figure)
 
 
@@ -196,11 +198,14 @@ def fidelity_sweep(table: pd.DataFrame) -> Figure:
         ax.set_xlabel("denoising steps")
         ax.set_ylabel(MEASURE_LABEL.get(measure, measure), fontsize=9)
     handles, names = axes.flat[0].get_legend_handles_labels()
-    figure.legend(handles, names, frameon=False, fontsize=8, ncols=3, loc="outside lower center")
+    figure.legend(
+        handles, names, frameon=False, fontsize=8, ncols=len(scales), handlelength=3.5,
+        loc="outside lower center",
+    )  # fmt: skip
     return closed(figure)
 
 
-def reason_bars(counts: pd.DataFrame) -> Figure:
+def acceptance_reasons(counts: pd.DataFrame) -> Figure:
     """Share of the edits that are accepted, and why the others are not, one bar per category.
 
     Args:
@@ -216,7 +221,7 @@ def reason_bars(counts: pd.DataFrame) -> Figure:
     ends = ["several", "a person"]
     middle = [r for r in wide.sum().sort_values(ascending=False).index if r not in REASON_COLOR]
     order = [r for r in ["accepted", *middle, *ends] if r in wide]
-    # Lightness alone tells them apart, so that colour blindness does not matter.
+    # Neighbours differ in lightness, so that colour blindness does not matter.
     palette = sns.color_palette("YlOrBr", len(middle) + 1)[1:]
     colors = {**dict(zip(middle, palette, strict=True)), **REASON_COLOR}
     figure, ax = plt.subplots(figsize=(6.8, 0.9 + 0.34 * len(wide)), layout="constrained")

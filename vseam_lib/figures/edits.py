@@ -15,6 +15,8 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from vseam_lib.editing.perturb import METHODS
+from vseam_lib.editing.pictures import check_rgb
+from vseam_lib.editing.review import open_mask
 from vseam_lib.figures.base import closed
 from vseam_lib.triples import Box
 from vseam_lib.vlm.images import open_image
@@ -24,46 +26,59 @@ Picture = Image.Image | np.ndarray | Path
 METHOD_LABEL = {**{name: m.label for name, m in METHODS.items()}, "oracle": "exact edit"}
 
 
-def edit_gallery(rows: pd.DataFrame) -> Figure:
+def edit_gallery(rows: pd.DataFrame | Sequence[Mapping[str, object]]) -> Figure:
     """Edits in rows: the original with boxes and mask, the edit, and the exact edit if known.
 
     The first box is solid, others are dashed; the mask is outlined in white on black.
 
     Args:
-        rows: one per edit: ``question, counterfactual, before, edited`` (pictures or paths),
-            ``mask`` ``(H, W)`` bool, and optionally ``boxes`` (sequences of boxes),
-            ``oracle`` (``None`` where there is none) and ``category``, which is written at the
-            left.
+        rows: one per edit: ``question, counterfactual``; ``before, edited``, pictures or their
+            files; ``mask``, ``(H, W)`` bool or a file of it; and optionally ``boxes`` (a sequence
+            of boxes), ``oracle`` (a picture, or ``None`` where there is none) and ``category``,
+            which is written at the left.
 
     Raises:
-        ValueError: missing columns, or no rows.
+        ValueError: missing columns, no rows, a row without a ``before``, or a mask of another size
+            than its picture.
+        FileNotFoundError: a picture that is missing.
     """
+    rows = pd.DataFrame(rows)
     need(rows, "question", "counterfactual", "before", "edited", "mask")
-    columns = ["before", "edited", *(["oracle"] if "oracle" in rows else [])]
+    if rows["before"].isna().any():
+        raise ValueError("expected an original picture in every row, got a row without one")
+    exact = "oracle" in rows and rows["oracle"].notna().any()
+    columns = ["before", "edited", *(["oracle"] if exact else [])]
     heads = {"before": "original", "edited": "semantic edit", "oracle": "exact edit"}
+    records = rows.to_dict("records")
+    pictures = [[_opened(row[c]) for c in columns] for row in records]
+    masks = [
+        open_mask(row["mask"], first.shape[1::-1])
+        for row, (first, *_) in zip(records, pictures, strict=True)
+    ]
     figure, axes = plt.subplots(
-        len(rows), len(columns), figsize=(2.5 * len(columns), 2.95 * len(rows)), squeeze=False,
+        len(rows), len(columns), figsize=(2.5 * len(columns), 2.8 * len(rows)), squeeze=False,
         layout="constrained",
     )  # fmt: skip
-    for line, row in zip(axes, rows.to_dict("records"), strict=True):
+    for line, row, shown, mask in zip(axes, records, pictures, masks, strict=True):
         texts = {"before": row["question"], "edited": row["counterfactual"], "oracle": ""}
-        for ax, column in zip(line, columns, strict=True):
+        for ax, column, picture in zip(line, columns, shown, strict=True):
             first = f"{heads[column]}\n" if ax in axes[0] else ""
             ax.set_title(first + _wrapped(texts[column], 34), fontsize=8)
-            _show(ax, row[column])
+            _show(ax, picture)
         if "category" in rows:
             line[0].set_ylabel(str(row["category"]), fontsize=9)
-        mask = np.asarray(row["mask"], bool)
-        for color, width in (("k", 2.4), ("w", 1.1)):
-            # One more pixel all around, so that the outline closes at the picture's border.
-            line[0].contour(
-                np.arange(-1, mask.shape[1] + 1), np.arange(-1, mask.shape[0] + 1),
-                np.pad(mask, 1).astype(float), levels=[0.5], colors=color, linewidths=width,
-            )  # fmt: skip
-        _draw_boxes(line[0], row.get("boxes") or ())
-        line[0].set_xlim(-0.5, mask.shape[1] - 0.5)
-        line[0].set_ylim(mask.shape[0] - 0.5, -0.5)
+        _outline(line[0], mask)
+        _draw_boxes(line[0], row["boxes"] if "boxes" in rows else ())
     return closed(figure)
+
+
+def _outline(ax: Axes, mask: np.ndarray) -> None:
+    padded = np.pad(mask, 1).astype(float)  # so that the outline closes at the picture's border
+    x, y = (np.arange(-1, n + 1) for n in mask.shape[::-1])
+    for color, width in (("k", 2.4), ("w", 1.1)):
+        ax.contour(x, y, padded, levels=[0.5], colors=color, linewidths=width)
+    ax.set_xlim(-0.5, mask.shape[1] - 0.5)
+    ax.set_ylim(mask.shape[0] - 0.5, -0.5)
 
 
 def perturbation_strip(pictures: pd.DataFrame) -> Figure:
@@ -86,11 +101,12 @@ def perturbation_strip(pictures: pd.DataFrame) -> Figure:
     if pictures.duplicated(["question", "method"]).any():
         raise ValueError("expected one picture per question and method, got several")
     questions = list(dict.fromkeys(pictures["question"]))
+    found = pictures.assign(picture=[_opened(p) for p in pictures["picture"]])
+    found = found.set_index(["question", "method"]).to_dict("index")
     figure, axes = plt.subplots(
         len(questions), len(methods), figsize=(1.55 * len(methods), 2.05 * len(questions)),
         squeeze=False, layout="constrained",
     )  # fmt: skip
-    found = pictures.set_index(["question", "method"]).to_dict("index")
     for line, question in zip(axes, questions, strict=True):
         for ax, method in zip(line, methods, strict=True):
             row = found.get((question, method), {"picture": None})
@@ -115,16 +131,21 @@ def need(table: pd.DataFrame, *columns: str) -> None:
         raise ValueError("expected at least one row to draw, got none")
 
 
-def _show(ax: Axes, picture: Picture | None) -> None:
+def _opened(picture: Picture | None) -> np.ndarray | None:
+    """The pixels of a picture; ``None`` where a table has none."""
+    if picture is None or (isinstance(picture, float) and np.isnan(picture)):
+        return None
+    return check_rgb(picture if isinstance(picture, np.ndarray) else open_image(picture))
+
+
+def _show(ax: Axes, picture: np.ndarray | None) -> None:
     """Draw a picture without axes; nothing for none."""
     ax.set_xticks([])
     ax.set_yticks([])
     for spine in ax.spines.values():
         spine.set_visible(False)
-    if picture is None or (isinstance(picture, float) and np.isnan(picture)):
-        return
-    picture = picture if isinstance(picture, np.ndarray) else open_image(picture)
-    ax.imshow(picture, interpolation="nearest")
+    if picture is not None:
+        ax.imshow(picture, interpolation="nearest")
 
 
 def _draw_boxes(ax: Axes, boxes: Sequence[Box]) -> None:
@@ -132,7 +153,7 @@ def _draw_boxes(ax: Axes, boxes: Sequence[Box]) -> None:
         ax.add_patch(
             Rectangle(
                 (box.x - 0.5, box.y - 0.5), box.w, box.h, fill=False, lw=1.4, ec="#ffd166",
-                ls="-" if k == 0 else "--",
+                ls="-" if k == 0 else "--", zorder=3,
             )
         )  # fmt: skip
 

@@ -8,9 +8,13 @@ the darkest and lightest colours can be reached (Lin et al., 2024).
 
 from __future__ import annotations
 
+import re
 import string
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from itertools import pairwise
 
+import torch
 from diffusers import (
     AutoencoderKL,
     DDIMScheduler,
@@ -19,11 +23,11 @@ from diffusers import (
 )
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from vseam_lib.editing.task_tokens import TASK_TOKENS, VECTORS
 from vseam_lib.world.questions import vocabulary
 from vseam_lib.world.scene import SIZE
 
-TASK_TOKENS = ("P_ctxt", "P_shape", "P_obj")
-VECTORS = 10  # per task token
+LENGTH = 32  # tokens of a prompt; shorter than CLIP's 77, so that a word has more weight
 NEGATIVE = "worst quality, low quality, normal quality, bad quality, blurry"
 EMPTY = "empty scene blur"
 
@@ -31,22 +35,36 @@ EMPTY = "empty scene blur"
 def tokenizer() -> CLIPTokenizer:
     """CLIP's tokenizer in which each word of the world, and of PowerPaint's prompts, is one token.
 
-    Any other text falls apart into letters.
+    Any other text falls apart into pieces.
     """
-    words = [w for w in (*vocabulary(), *NEGATIVE.split(), *EMPTY.split()) if w.isalpha()]
-    merges: dict[tuple[str, str], None] = {}
-    for word in dict.fromkeys(w.lower() for w in words):
-        left, *rest = [*word[:-1], word[-1] + "</w>"]
-        for piece in rest:
-            merges[left, piece] = None
-            left += piece
-    shown = string.digits + string.ascii_lowercase + string.punctuation
+    words = re.findall("[a-z]+", " ".join([*vocabulary(), NEGATIVE, EMPTY]).lower())
+    merges = byte_pairs(dict.fromkeys(words))
+    shown = [*string.digits, *string.ascii_lowercase, *string.punctuation]
     pieces = [*shown, *(c + "</w>" for c in shown), *(a + b for a, b in merges)]
     pieces += ["<|startoftext|>", "<|endoftext|>"]
     vocab = {piece: k for k, piece in enumerate(dict.fromkeys(pieces))}
-    made = CLIPTokenizer(vocab=vocab, merges=list(merges), model_max_length=77)
+    made = CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=LENGTH)
     made.add_tokens([f"{task}_{k}" for task in TASK_TOKENS for k in range(VECTORS)])
     return made
+
+
+def byte_pairs(words: Iterable[str]) -> list[tuple[str, str]]:
+    """Byte-pair merges in the order in which they make each word whole, the commonest pair first.
+
+    Ties go by the alphabet, where the trainer of ``tokenizers`` decides by chance.
+    """
+    parts = [[*word[:-1], word[-1] + "</w>"] for word in words]
+    merges = []
+    while counts := Counter(pair for word in parts for pair in pairwise(word)):
+        best = min(counts, key=lambda pair: (-counts[pair], pair))
+        merges.append(best)
+        for word in parts:
+            k = 0
+            while k + 1 < len(word):
+                if (word[k], word[k + 1]) == best:
+                    word[k : k + 2] = [word[k] + word[k + 1]]
+                k += 1
+    return merges
 
 
 def task_prompt(text: str, task_token: str) -> str:
@@ -84,13 +102,18 @@ def build(sizes: Mapping) -> StableDiffusionInpaintPipeline:
             pad_token_id=tok.pad_token_id,
         )
     )
+    with torch.no_grad():  # words first: the layers begin as small corrections of them
+        text.get_input_embeddings().weight.mul_(2)
+        for name, weight in text.named_parameters():
+            if name.endswith(("out_proj.weight", "fc2.weight")):
+                weight.mul_(0.2)
     levels = len(sizes["unet"])
     unet = UNet2DConditionModel(
         sample_size=SIZE // 2 ** (len(sizes["vae"]) - 1),
         in_channels=9,
         out_channels=4,
-        down_block_types=("DownBlock2D", *("CrossAttnDownBlock2D",) * (levels - 1)),
-        up_block_types=(*("CrossAttnUpBlock2D",) * (levels - 1), "UpBlock2D"),
+        down_block_types=(*("DownBlock2D",) * (levels - 1), "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", *("UpBlock2D",) * (levels - 1)),
         block_out_channels=tuple(sizes["unet"]),
         layers_per_block=1,
         cross_attention_dim=sizes["text"],

@@ -12,12 +12,14 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage
 
+from vseam_lib.editing.task_tokens import TASK_TOKENS
 from vseam_lib.world.draw import draw
-from vseam_lib.world.inpainter import EMPTY, NEGATIVE, TASK_TOKENS, task_prompt
+from vseam_lib.world.inpainter import EMPTY, NEGATIVE, task_prompt
 from vseam_lib.world.questions import pick
 from vseam_lib.world.scene import SIZE, Scene, mask_box
 
 CONTEXT, SHAPE, OBJECT = TASK_TOKENS
+WHOLE = 64  # pixels, side of the smallest window that is to show whole masks
 _MARGIN = 4  # pixels of picture that a window shows around a mask, at least
 
 
@@ -41,13 +43,14 @@ def item(
     """One example from a drawn scene, cut to a window; ``None`` if the mask does not fit into it.
 
     Args:
-        size: side of the window in pixels, at most that of the picture.
+        size: side of the window in pixels, at most that of the picture; one that is smaller than
+            :data:`WHOLE` shows part of an object and never an action.
     """
     shown = [k for k in range(len(scene.objects)) if (owner == k).sum() >= 40]
     if not shown:
         return None
     act = scene.action
-    pair = act and {act.subject, act.object} <= set(shown)
+    pair = act and size >= WHOLE and {act.subject, act.object} <= set(shown)
     kind = rng.random()
     if pair and kind < 0.3:
         silhouette = np.isin(owner, [act.subject, act.object])
@@ -70,7 +73,7 @@ def item(
                 image, _ = draw(scene, without=(k,))
     if token != CONTEXT and rng.random() < 0.1:
         text = NEGATIVE if rng.random() < 0.5 else ""
-    window = cut(mask, size, rng)
+    window = cut(mask, size, rng) if size >= WHOLE else cut_inside(mask, size, rng)
     if window is None:
         return None
     return Item(image[window], mask[window], task_prompt(text, token))
@@ -110,6 +113,15 @@ def cut(mask: np.ndarray, size: int, rng: np.random.Generator) -> tuple[slice, s
         first = int(rng.integers(low, high + 1))
         slices.append(slice(first, first + size))
     return tuple(slices)
+
+
+def cut_inside(mask: np.ndarray, size: int, rng: np.random.Generator) -> tuple[slice, slice] | None:
+    """A random window around a pixel of the mask, which it may cut off."""
+    if not mask.any():
+        return None
+    at = pick(rng, list(zip(*np.nonzero(mask), strict=True)))
+    first = [int(np.clip(p - rng.uniform(0.25, 0.75) * size, 0, SIZE - size)) for p in at]
+    return tuple(slice(k, k + size) for k in first)
 
 
 def object_phrase(scene: Scene, k: int, rng: np.random.Generator) -> str:

@@ -9,20 +9,24 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
+import diffusers
 import numpy as np
 import torch
 import torch.nn.functional as F
 import yaml
 from diffusers import StableDiffusionInpaintPipeline
+from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 from torch import Tensor, nn
 
 from vseam_lib.vlm.load import WEIGHTS
 from vseam_lib.world import inpainter
 from vseam_lib.world.draw import draw
 from vseam_lib.world.inpainter_items import Item, item
+from vseam_lib.world.inpainter_metrics import heldout_success
 from vseam_lib.world.loop import Run, join, leave, spawn, train
 from vseam_lib.world.scene import SIZE, Scene, sample_scene
 
@@ -118,21 +122,22 @@ def train_painter(
 ) -> None:
     """Train UNet, text encoder and task tokens."""
     painter = Painter(pipe).train()
-    windows = recipe["windows"]
+    painter.unet.set_attn_processor(AttnProcessor())  # faster on a CPU than the fused one
 
     def loss_of(step: int, rng: np.random.Generator):
+        phase = next(p for p in recipe["phases"] if step < p["until"] * recipe["steps"])
         # The same window size in all processes, so that none waits for another.
-        at = np.random.default_rng([run.seed, step]).choice(
-            len(windows), p=[w["share"] for w in windows]
-        )
+        at = np.random.default_rng([run.seed, step]).choice(len(phase["windows"]))
+        size, batch = phase["windows"][at]
         items: list[Item] = []
-        while len(items) < windows[at]["batch"]:
-            made = item(*drawn[rng.integers(len(drawn))], windows[at]["size"], rng)
+        while len(items) < batch:
+            made = item(*drawn[rng.integers(len(drawn))], size, rng)
             items += [made] if made else []
         loss = loss_of_items(pipe, items, recipe["outside"])
-        return loss, {"loss": loss.item()}
+        return loss, {f"loss {size}": loss.item()}
 
     train(run, "unet", painter, [(painter.parameters(), 1.0)], recipe, loss_of)
+    painter.unet.set_attn_processor(AttnProcessor2_0())
     painter.eval().requires_grad_(False)
 
 
@@ -148,8 +153,25 @@ def work(rank: int, recipe: dict, out: Path, to: Path, port: int) -> None:
     train_vae(pipe, drawn, recipe["vae"], run)
     train_painter(pipe, drawn, recipe["unet"], run)
     if rank == 0:
-        pipe.to(dtype=torch.float16).save_pretrained(to)
+        metrics = ship(pipe, recipe, to)
+        run.log(stage="shipped", **metrics["heldout"])
     leave()
+
+
+def ship(pipe: StableDiffusionInpaintPipeline, recipe: dict, folder: Path) -> dict:
+    """Write all parts (float16) in PowerPaint's merged layout, and what they can do."""
+    parts = (pipe.unet, pipe.vae, pipe.text_encoder)
+    for part in parts:
+        part.half()
+    pipe.save_pretrained(folder)
+    metrics = {
+        "heldout": heldout_success(folder),
+        "parameters": sum(p.numel() for part in parts for p in part.parameters()),
+        "recipe": recipe,
+        "trained_with": {"torch": torch.__version__, "diffusers": diffusers.__version__},
+    }
+    (folder / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
+    return metrics
 
 
 def main() -> None:

@@ -139,7 +139,7 @@ def mask_loss(logits: Tensor, quality: Tensor, target: Tensor) -> tuple[Tensor, 
 
 
 def train_sam(sam: Sam, masks: Masks, recipe: dict, run: Run) -> None:
-    """Train on box prompts."""
+    """Train on box prompts, in cycles of the learning rate that each resume by themselves."""
 
     def loss_of(step: int, rng: np.random.Generator):
         pick = rng.integers(len(masks.images), size=recipe["batch"])
@@ -149,7 +149,8 @@ def train_sam(sam: Sam, masks: Masks, recipe: dict, run: Run) -> None:
         loss, ious = mask_loss(logits, quality, torch.from_numpy(target))
         return loss, {"loss": loss.item(), "iou": ious.mean().item()}
 
-    train(run, "sam", sam, [(sam.parameters(), 1.0)], recipe, loss_of)
+    for name, cycle in recipe["cycles"].items():
+        train(run, name, sam, [(sam.parameters(), 1.0)], cycle, loss_of)
     sam.eval().requires_grad_(False)
 
 

@@ -1,4 +1,4 @@
-"""Makes the edited pictures of a run: ``python -m vseam_lib.editing --profile tiny-llava``.
+"""Makes the edited pictures of a run: ``python -m vseam_lib.editing.run --profile tiny-llava``.
 
 Chapters make what they miss themselves; this does it beforehand, in several processes.
 """
