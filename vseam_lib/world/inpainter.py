@@ -28,7 +28,7 @@ from vseam_lib.world.questions import vocabulary
 from vseam_lib.world.scene import SIZE
 
 LENGTH = 32  # tokens of a prompt; shorter than CLIP's 77, so that a word has more weight
-NEGATIVE = "worst quality, low quality, normal quality, bad quality, blurry"
+NEGATIVE = ", worst quality, low quality, normal quality, bad quality, blurry"
 EMPTY = "empty scene blur"
 
 

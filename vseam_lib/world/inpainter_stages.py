@@ -89,12 +89,13 @@ class Painter(nn.Module):
 
 
 def loss_of_items(
-    pipe: StableDiffusionInpaintPipeline, items: list[Item], outside: float
+    pipe: StableDiffusionInpaintPipeline, items: list[Item], *, outside: float, early: float
 ) -> Tensor:
     """Velocity loss of a batch at random noise levels, weighted by the mask.
 
     Args:
         outside: weight of a latent outside the mask; inside it is 1.
+        early: below 1, high noise levels are drawn more often.
     """
     target = pixels(np.stack([i.image for i in items]))
     mask = torch.from_numpy(np.stack([i.mask for i in items]))[:, None].float()
@@ -104,7 +105,8 @@ def loss_of_items(
         hidden = pipe.vae.encode(target * (mask < 0.5)).latent_dist.sample().float() * scale
     mask = F.interpolate(mask, size=clean.shape[-2:])
     noise = torch.randn_like(clean)
-    t = torch.randint(at.config.num_train_timesteps, (len(items),))
+    share = torch.rand(len(items)) ** early  # more often early in sampling, where text decides
+    t = (share * at.config.num_train_timesteps).long().clamp(max=at.config.num_train_timesteps - 1)
     noisy = at.add_noise(clean, noise, t)
     ids = pipe.tokenizer(
         [i.prompt for i in items], padding="max_length", return_tensors="pt"
@@ -133,7 +135,7 @@ def train_painter(
         while len(items) < batch:
             made = item(*drawn[rng.integers(len(drawn))], size, rng)
             items += [made] if made else []
-        loss = loss_of_items(pipe, items, recipe["outside"])
+        loss = loss_of_items(pipe, items, outside=recipe["outside"], early=recipe["early"])
         return loss, {f"loss {size}": loss.item()}
 
     train(run, "unet", painter, [(painter.parameters(), 1.0)], recipe, loss_of)
