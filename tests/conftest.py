@@ -12,7 +12,8 @@ from vseam_lib.sources.edits import find_edits
 from vseam_lib.sources.gqa import read_gqa
 from vseam_lib.vlm.instructblip import InstructBlipAdapter
 from vseam_lib.vlm.llava import LlavaAdapter
-from vseam_lib.world.export import export
+from vseam_lib.world.draw import draw
+from vseam_lib.world.export import export, question
 from vseam_lib.world.models import (
     instructblip,
     instructblip_processor,
@@ -103,9 +104,12 @@ def triples(world):
 
 
 @pytest.fixture(scope="session")
-def edited(world, triples):
-    """The edited image of every triple."""
-    return find_edits(world / "edits", triples)
+def edited(triples, tmp_path_factory):
+    """The counterfactual picture of every triple, drawn exactly."""
+    folder = tmp_path_factory.mktemp("edits")
+    for t in triples:
+        Image.fromarray(draw(question(t.id)[1].counterfactual)[0]).save(folder / f"{t.id}.png")
+    return find_edits(folder, triples)
 
 
 @pytest.fixture(scope="session")

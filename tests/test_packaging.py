@@ -3,6 +3,7 @@
 import importlib.metadata
 import re
 import tomllib
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,13 @@ def test_every_extra_is_one_that_the_makefile_or_the_readme_names():
         assert re.search(rf"\[[\w,]*{extra}[\w,]*\]", text), f"nothing installs extra {extra!r}"
 
 
-def test_package_data_is_declared_where_it_lies():
-    data = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
-    assert data["package-data"]["vseam_lib"] == ["world/weights/**", "paper/*.csv", "paper/*.yml"]
+def test_every_data_file_of_the_package_is_declared():
+    patterns = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"][
+        "package-data"
+    ]["vseam_lib"]
+    package = ROOT / "vseam_lib"
+    data = [p for p in package.rglob("*") if p.is_file() and p.suffix not in (".py", ".pyc")]
+    assert data
+    for path in data:
+        name = str(path.relative_to(package))
+        assert any(fnmatch(name, pattern) for pattern in patterns), f"{name}: not packaged"

@@ -2,8 +2,7 @@
 
 ``build/world/gqa`` then holds, for the splits ``train`` (a sample of what the models were trained
 on), ``analysis`` and ``heldout``, the files ``{split}_balanced_questions.json`` and
-``{split}_sceneGraphs.json`` and, for all, ``images/``. The splits share no picture. ``edits/``
-holds, for every question of ``analysis``, the counterfactual scene as ``{question id}.png``.
+``{split}_sceneGraphs.json`` and, for all, ``images/``. The splits share no picture.
 """
 
 from __future__ import annotations
@@ -144,8 +143,7 @@ def _tokens(text: str, names: dict[str, str]) -> dict[str, str]:
 def export(out: Path, seed: int = 0, scenes: dict[str, int] | None = None) -> None:
     """Write all splits below ``out / "gqa"``; the marker ``README.json`` comes last."""
     root = out / "gqa"
-    for folder in ("images", "edits"):
-        (root / folder).mkdir(parents=True, exist_ok=True)
+    (root / "images").mkdir(parents=True, exist_ok=True)
     scenes = SCENES if scenes is None else scenes
     counts: dict[str, dict[str, int]] = {}
     for split, n in scenes.items():
@@ -157,9 +155,6 @@ def export(out: Path, seed: int = 0, scenes: dict[str, int] | None = None) -> No
             graphs[scene.id] = scene_graph(scene, owner)
             for qid, _, q in questions_of(split, index, seed):
                 records[qid] = record(qid, scene, q)
-                if split == "analysis":
-                    edited, _ = draw(q.counterfactual)
-                    Image.fromarray(edited).save(root / "edits" / f"{qid}.png")
                 per = counts.setdefault(split, {})
                 per[q.category] = per.get(q.category, 0) + 1
         (root / f"{split}_balanced_questions.json").write_text(json.dumps(records))
