@@ -173,7 +173,7 @@ tables.show(
 # scene can also be drawn again with exactly that one thing changed, the edit that an inpainter aims
 # at.
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "{run}-fig-edits", "caption": "The first accepted edit of each category: original with box and mask, edited, and, in an embedded world, the exact edit."}, "image": {"alt": "A row of pictures per category: the original with its box and mask outlined, the edited picture, and the exact counterfactual."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "{run}-fig-edits", "caption": "The first accepted edit of each category: original with box and mask and its question, the edit with what it is wanted to show, and, in an embedded world, the exact edit."}, "image": {"alt": "A row of pictures per category: the original with its box and mask outlined, the edited picture, and the exact counterfactual."}}
 exact = {}
 if is_embedded(data):
     exact = corrupted("oracle", triples, settings, data=data, split=split, root=edits).pictures
@@ -186,7 +186,7 @@ def gallery_rows(chosen):
             {
                 "category": str(t.category),
                 "question": t.question,
-                "counterfactual": about.loc[t.id, "counterfactual"],
+                "counterfactual": f"wanted: {about.loc[t.id, 'wanted']}",
                 "before": t.image,
                 "boxes": t.boxes,
                 "mask": np.array(Image.open(about.loc[t.id, "mask"])),

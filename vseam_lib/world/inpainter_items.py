@@ -60,9 +60,9 @@ def item(
         k = pick(rng, shown)
         silhouette = owner == k
         text = object_phrase(scene, k, rng)
-        if kind < 0.55:
+        if kind < 0.52:
             token, mask = SHAPE, grow(silhouette, int(rng.integers(0, 4)))
-        elif kind < 0.82:
+        elif kind < 0.88:
             token, mask = OBJECT, loose(silhouette, rng)
         else:
             token, text = CONTEXT, EMPTY if rng.random() < 0.7 else ""
