@@ -86,6 +86,11 @@ settings = EditSettings.of(editing)
 where = {"data": data, "split": split, "root": edits, "device": device}
 table = inpainted(triples, settings, **where).set_index("id")
 asked, triples = len(triples), [t for t in triples if table.loc[t.id, "accepted"]]
+if len({t.image_id for t in triples}) < 2:
+    raise ValueError(
+        f"expected accepted edits of at least two pictures, got {len(triples)} of {asked} "
+        "questions; use more questions (n), or a looser filter (editing: filter)"
+    )
 print(f"{asked} questions, {len(triples)} of them with an accepted edit.")
 
 # %% tags=["hide-input"]

@@ -26,6 +26,8 @@ class EditSettings:
         window: side in pixels of the part of a picture that the inpainter sees, if the mask with
             some surroundings fits into it; 0 shows it the whole picture.
         composite: paste the original back outside the mask; False as released.
+        judge: who says whether an edit shows what was wanted: ``"world"`` for the classifier of the
+            embedded world, the name of a second vision-language model, or empty for nobody.
         dtype: of segmenter and inpainter, ``float32`` or ``bfloat16``.
         seed: of all; every item's own seed follows from it and the item's id.
         filter: limits of the automatic filter, see
@@ -43,6 +45,7 @@ class EditSettings:
     fitting: float = 1.0
     window: int = 64
     composite: bool = True
+    judge: str = "world"
     dtype: str = "bfloat16"
     seed: int = 0
     filter: Mapping[str, float] = field(default_factory=dict)
@@ -81,5 +84,7 @@ class EditSettings:
         return cls(**values)
 
     def picture_key(self) -> dict[str, object]:
-        """All settings that change a picture; the filter's limits do not."""
+        """All settings that change a picture or what is measured of it; the filter's limits do
+        not.
+        """
         return {k: v for k, v in asdict(self).items() if k != "filter"}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from vseam_lib.editing.counterfactual import Rewriter
-from vseam_lib.editing.fidelity import fidelity, resegmentation_iou
+from vseam_lib.editing.fidelity import fidelity, resegmentation_iou, second_model_success
 from vseam_lib.editing.language_model import LanguageModelRewriter
 from vseam_lib.editing.pipeline import Edit, Tools
 from vseam_lib.editing.powerpaint import load_inpainter
@@ -14,6 +15,7 @@ from vseam_lib.editing.rivals import OfflineRewriter
 from vseam_lib.editing.segment import Segmenter, load_segmenter
 from vseam_lib.editing.settings import EditSettings
 from vseam_lib.sources.gqa import objects_in_images
+from vseam_lib.vlm.load import load
 from vseam_lib.world import oracle
 from vseam_lib.world.export import is_embedded
 from vseam_lib.world.judge import Judge
@@ -53,7 +55,7 @@ def load_tools(
     *,
     device: str = "cpu",
 ) -> Tools:
-    """Load rewriter, segmenter and inpainter; in the embedded world the judge measures, too."""
+    """Load rewriter, segmenter, inpainter and judge."""
     segmenter = load_segmenter(settings.segmenter, device=device, dtype=settings.dtype)
     return Tools(
         rewriter_for(settings, data, split),
@@ -61,11 +63,35 @@ def load_tools(
         load_inpainter(
             settings.inpainter, base=settings.base or None, device=device, dtype=settings.dtype
         ),
-        partial(measure, segmenter, Judge() if is_embedded(data) else None),
+        partial(measure, segmenter, judge_for(settings, data, device=device)),
     )
 
 
-def measure(segmenter: Segmenter, judge: Judge | None, edit: Edit) -> dict[str, float | bool]:
+def judge_for(
+    settings: EditSettings, data: Path | str, *, device: str = "cpu"
+) -> Callable[[Edit], bool | None] | None:
+    """Who says whether an edit shows what was wanted, if anybody does.
+
+    Raises:
+        ValueError: the embedded world's judge for other data.
+    """
+    if not settings.judge:
+        return None
+    if settings.judge == "world":
+        if not is_embedded(data):
+            raise ValueError(
+                f"{data}: the judge 'world' knows the embedded world only; expected a second "
+                "model's name as editing: judge, or '' for nobody (and filter: {success: false})"
+            )
+        judge = Judge()
+        return lambda e: oracle.success(judge, e.after, e.triple, e.counterfactual)
+    second = load(settings.judge, dtype=settings.dtype, device=device)
+    return lambda e: second_model_success(second, e.triple, e.before, e.after)
+
+
+def measure(
+    segmenter: Segmenter, judge: Callable[[Edit], bool | None] | None, edit: Edit
+) -> dict[str, float | bool | None]:
     """A row of :class:`vseam_lib.editing.fidelity.FidelityReport`: all but the cosine, which
     depends on the model under analysis.
     """
@@ -75,5 +101,5 @@ def measure(segmenter: Segmenter, judge: Judge | None, edit: Edit) -> dict[str, 
         edit.mask,
         raw=edit.raw,
         iou=resegmentation_iou(segmenter, edit.after, edit.triple.boxes[0], edit.silhouettes[0]),
-        success=judge and oracle.success(judge, edit.after, edit.triple, edit.counterfactual),
+        success=judge(edit) if judge else None,
     ).row()
