@@ -24,7 +24,8 @@ from vseam_lib.triples import Category, Level, VQATriple
 
 PROMPTS = ("phrase", "question")
 GROW = 0.04  # of the silhouette's longer side, so that no rim of the old paint remains
-LOOSE = 0.12  # of the silhouette's longer side, on each side, so that another shape fits in
+LOOSE = 0.12  # of the silhouette's longer side, the margin on each side
+SQUARE = 0.85  # of the longer side, what the shorter side of a box is at least before its margin
 
 
 class Step(NamedTuple):
@@ -115,14 +116,17 @@ def grown(silhouette: np.ndarray) -> np.ndarray:
 
 
 def loose_box(silhouette: np.ndarray) -> np.ndarray:
-    """The box around a silhouette, with room for another shape."""
+    """The box around a silhouette, nearly square and with a margin, so that another shape fits."""
+    height, width = silhouette.shape
     rows, columns = np.flatnonzero(silhouette.any(1)), np.flatnonzero(silhouette.any(0))
-    pad = max(1, round(LOOSE * _side(silhouette)))
+    side = _side(silhouette)
     mask = np.zeros_like(silhouette)
-    mask[
-        max(0, rows[0] - pad) : rows[-1] + 1 + pad,
-        max(0, columns[0] - pad) : columns[-1] + 1 + pad,
-    ] = True
+    spans = []
+    for at, length in ((rows, height), (columns, width)):
+        short = SQUARE * side - (at[-1] + 1 - at[0])
+        pad = max(1, round(LOOSE * side + max(0, short) / 2))
+        spans.append(slice(max(0, at[0] - pad), min(length, at[-1] + 1 + pad)))
+    mask[tuple(spans)] = True
     return mask
 
 

@@ -85,16 +85,21 @@ def grow(mask: np.ndarray, pixels: int) -> np.ndarray:
 
 
 def loose(silhouette: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A mask that covers a silhouette without giving its shape away: box, ellipse or blob."""
+    """A mask that covers a silhouette without giving its shape away: mostly a box, nearly square,
+    sometimes an ellipse or a blob.
+    """
     kind = rng.random()
-    if kind < 0.25:
+    if kind < 0.1:
         return grow(silhouette, int(rng.integers(3, 8)))
     x, y, w, h = mask_box(silhouette)
-    left, right, above, below = rng.uniform(0.05, 0.35, 4) * max(w, h)
-    x0, x1, y0, y1 = x - left, x + w + right, y - above, y + h + below
+    side = max(w, h)
+    wide, high = max(w, rng.uniform(0.7, 1) * side), max(h, rng.uniform(0.7, 1) * side)
+    left, right, above, below = rng.uniform(0.06, 0.18, 4) * side
+    x0, x1 = x + (w - wide) / 2 - left, x + (w + wide) / 2 + right
+    y0, y1 = y + (h - high) / 2 - above, y + (h + high) / 2 + below
     cy, cx = np.mgrid[0:SIZE, 0:SIZE] + 0.5
-    if kind < 0.4:
-        rx, ry = (x1 - x0) / 1.7, (y1 - y0) / 1.7
+    if kind < 0.2:
+        rx, ry = (x1 - x0) / 1.5, (y1 - y0) / 1.5
         return ((cx - (x0 + x1) / 2) / rx) ** 2 + ((cy - (y0 + y1) / 2) / ry) ** 2 < 1
     return (cx > x0) & (cx < x1) & (cy > y0) & (cy < y1)
 
