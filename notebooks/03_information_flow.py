@@ -30,8 +30,8 @@
 model: str = "tiny-llava"  # a shipped model, a model directory, or a Hugging Face id
 data: str = "build/world/gqa"  # directory in GQA's layout
 split: str = "analysis"  # prefix of the question file
-edit: str = "powerpaint"  # corrupted images: powerpaint, oracle, gaussian-30, ..., or a folder
-compare: list = ["oracle", "gaussian-30"]  # other corruptions that the curves are held against
+edit: str = "oracle"  # corrupted images: powerpaint, oracle, gaussian-30, ..., or a folder
+compare: list = ["gaussian-30"]  # other corruptions that the curves are held against
 n_compare: int = 40  # questions per category of that comparison; 0 takes all
 editing: dict = {}  # settings of the edits that differ from the defaults
 edits: str = "build/edits"  # where edited images are kept
@@ -493,8 +493,8 @@ Judgement(
 # %% [markdown]
 # ## What differs from the paper
 #
-# - Edits are filtered automatically (chapter 1), not by hand. The parameter `edit` takes other
-#   corruptions, or a folder of edited images named by question id.
+# - The edits of the default run are exact: the scene is drawn again with one thing changed. The
+#   parameter `edit` takes other corruptions, or a folder of edited images named by question id.
 # - The released code counts image tokens from position 0; here the image's positions are found from
 #   the token ids, and positions before the image have an effect of exactly 0.
 # - Figure 4 of the paper scales each panel to its own maximum, which hides how little single modules

@@ -12,13 +12,11 @@ from PIL import Image
 
 from vseam_lib.editing.powerpaint import load_inpainter
 from vseam_lib.editing.task_tokens import TASK_TOKENS, task_prompts
-from vseam_lib.vlm.load import WEIGHTS
-from vseam_lib.world import inpainter, inpainter_items, inpainter_metrics, inpainter_stages
+from vseam_lib.world import inpainter, inpainter_items, inpainter_stages
 from vseam_lib.world.draw import draw
 from vseam_lib.world.questions import vocabulary
 from vseam_lib.world.scene import SIZE, sample_scene
 
-RECIPE = yaml.safe_load(inpainter_stages.RECIPE.read_text())
 SIZES = {"vae": [8, 16], "unet": [16, 24, 32], "text": 16, "text_layers": 1}
 MINIATURE = {
     "seed": 0,
@@ -74,7 +72,7 @@ def test_every_training_prompt_fits_and_ends_in_its_task_token():
 def test_only_what_is_to_be_left_out_differs_from_the_scene():
     rng = np.random.default_rng(1)
     changed = 0
-    for index in range(80):
+    for index in range(160):
         scene = sample_scene("train", index)
         image, owner = draw(scene)
         made = inpainter_items.item(scene, image, owner, 96, rng)
@@ -146,24 +144,3 @@ def test_training_from_the_command_line_writes_an_inpainter_that_edits(miniature
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["recipe"] == MINIATURE and metrics["parameters"] > 0
     assert {p.stem for p in out.glob("*.pt")} == {"vae", "unet"}
-
-
-def test_the_shipped_inpainter_is_that_of_the_recipe_and_small():
-    folder = WEIGHTS / "tiny-powerpaint"
-    metrics = json.loads((folder / "metrics.json").read_text())
-    assert metrics["recipe"] == RECIPE, "the recipe changed after the weights were trained"
-    assert sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) < 25e6
-    assert load_inpainter("tiny-powerpaint").layout == "v1 merged"
-
-
-def test_the_shipped_inpainter_edits_as_measured():
-    floors = {"color": 60, "material": 50, "removal": 60}
-    measured = json.loads((WEIGHTS / "tiny-powerpaint" / "metrics.json").read_text())["heldout"]
-    assert measured.keys() >= floors.keys()
-    again = inpainter_metrics.heldout_success(
-        WEIGHTS / "tiny-powerpaint", per_category=4, scenes=16
-    )
-    assert set(again) == set(measured)
-    assert again["color"] >= 50 and again["removal"] >= 50
-    for name, floor in floors.items():
-        assert measured[name] >= floor

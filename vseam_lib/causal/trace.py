@@ -1,7 +1,7 @@
 """Record a run once, with everything that a replay needs (see :mod:`vseam_lib.causal.replay`).
 
 An image and all questions about it, packed into one sequence
-(:class:`~vseam_lib.vlm.adapter.Group`), run once. Remembered are the residual stream, the arguments
+(:class:`~vseam_lib.vlm.group.Group`), run once. Remembered are the residual stream, the arguments
 of every decoder layer and, on request, keys, values, head outputs and module outputs.
 """
 

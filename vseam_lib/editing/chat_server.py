@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlsplit
 
 try:
@@ -26,7 +26,6 @@ except ImportError as error:
 OPENAI = "https://api.openai.com/v1"
 LONGEST_WAIT = 120.0  # seconds; a server that asks for more wants the run to end
 NO_QUOTA = {"insufficient_quota", "billing_not_active", "billing_hard_limit_reached"}
-Result = TypeVar("Result")
 
 
 class LanguageModelError(RuntimeError):
@@ -95,7 +94,7 @@ class ChatServer:
             api_key=key, base_url=self.base_url, timeout=self.timeout, max_retries=0
         )
 
-    def call(self, send: Callable[[openai.OpenAI], Result], *, retry: bool = True) -> Result:
+    def call(self, send: Callable[[openai.OpenAI], Any], *, retry: bool = True) -> Any:
         """``send(client)``, again after errors that may pass.
 
         Args:

@@ -57,14 +57,10 @@ class TaskPrompts(NamedTuple):
 def task_prompts(task: str, text: str, negative: str = "", *, version: int = 1) -> TaskPrompts:
     """Prompts of a task, worded as in the authors' ``app.py`` (open-mmlab/PowerPaint).
 
-    ========  ===============================  =================================================
-    task      wanted                           unwanted
-    ========  ===============================  =================================================
-    text      ``text P_obj``                   ``negative, worst quality, ..., blurry P_obj``
-    removal   ``empty scene blur text P_ctxt`` ``negative P_obj``
-    shape     ``text P_shape`` * f             ``negative, worst quality, ..., blurry P_shape`` * f
-              + ``text P_ctxt`` * (1 - f)      + the same with ``P_ctxt`` * (1 - f)
-    ========  ===============================  =================================================
+    - text: wanted ``text P_obj``, unwanted ``negative, worst quality, ..., blurry P_obj``;
+    - removal: wanted ``empty scene blur text P_ctxt``, unwanted ``negative P_obj``;
+    - shape, with the fitting degree f: wanted ``text P_shape`` * f + ``text P_ctxt`` * (1 - f),
+      unwanted ``negative, worst quality, ..., blurry`` with the same two tokens mixed likewise.
 
     In version 2 the task tokens stand alone, and the base model reads text and negative.
 

@@ -99,7 +99,7 @@ def loose(silhouette: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     y0, y1 = y + (h - high) / 2 - above, y + (h + high) / 2 + below
     cy, cx = np.mgrid[0:SIZE, 0:SIZE] + 0.5
     if kind < 0.2:
-        rx, ry = (x1 - x0) / 1.5, (y1 - y0) / 1.5
+        rx, ry = (x1 - x0) / 1.4, (y1 - y0) / 1.4  # around the whole box
         return ((cx - (x0 + x1) / 2) / rx) ** 2 + ((cy - (y0 + y1) / 2) / ry) ** 2 < 1
     return (cx > x0) & (cx < x1) & (cy > y0) & (cy < y1)
 
