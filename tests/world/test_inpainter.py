@@ -23,7 +23,7 @@ MINIATURE = {
     "processes": 1,
     "pool": 8,
     "sizes": SIZES,
-    "vae": {"steps": 2, "batch": 2, "window": 32, "lr": 1e-3, "kl": 1e-8},
+    "vae": {"steps": 2, "batch": 2, "window": 32, "lr": 1e-3, "kl": 1e-8, "objects": 4.0},
     "unet": {
         "steps": 4,
         "lr": 1e-3,

@@ -54,11 +54,14 @@ def train_vae(
     side = recipe["window"]
 
     def loss_of(step: int, rng: np.random.Generator):
-        cuts = []
+        cuts, shown = [], []
         for k in rng.integers(len(drawn), size=recipe["batch"]):
             y, x = rng.integers(0, SIZE - side + 1, 2)
-            cuts.append(drawn[k][1][y : y + side, x : x + side])
+            window = (slice(y, y + side), slice(x, x + side))
+            cuts.append(drawn[k][1][window])
+            shown.append(drawn[k][2][window] >= 0)
         target = pixels(np.stack(cuts))
+        weight = 1 + recipe["objects"] * torch.from_numpy(np.stack(shown))[:, None].float()
         if rng.random() < 0.3:  # holes are filled with grey
             y, x = rng.integers(0, side - 16, 2)
             h, w = rng.integers(12, 40, 2)
@@ -66,10 +69,11 @@ def train_vae(
         with torch.autocast("cpu", dtype=torch.bfloat16):
             posterior = vae.encode(target).latent_dist
             restored = vae.decode(posterior.sample()).sample.float()
-        error = F.l1_loss(restored, target)
-        edges = sum(F.l1_loss(restored.diff(dim=d), target.diff(dim=d)) for d in (2, 3))
+        off = restored - target
+        error = (off.abs() * weight).mean()
+        edges = sum((off.diff(dim=d).abs() * weight.narrow(d, 1, side - 1)).mean() for d in (2, 3))
         loss = error + edges + recipe["kl"] * posterior.kl().float().mean()
-        return loss, {"loss": loss.item(), "grey levels": 127.5 * error.item()}
+        return loss, {"loss": loss.item(), "grey levels": 127.5 * off.abs().mean().item()}
 
     train(run, "vae", vae, [(vae.parameters(), 1.0)], recipe, loss_of)
     vae.eval().requires_grad_(False)
