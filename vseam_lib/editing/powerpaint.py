@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -114,49 +115,16 @@ class Inpainter:
         masks: Sequence[np.ndarray],
         prompts: Sequence[str],
         *,
-        seeds: Sequence[int],
-        task: str = "text",
-        fitting: float = 1.0,
-        steps: int = 20,
-        guidance: float = 7.5,
-        negative: str = "",
         composite: bool = True,
-        batch: int = 8,
+        **options: Any,
     ) -> list[Image.Image]:
-        """Repaint the masked part of each picture, at the picture's own size.
+        """:meth:`edit_with_raw`, returning of each picture one version only.
 
         Args:
-            images: RGB; sizes may differ, those of one size are painted together.
-            masks: ``(H, W)`` bool, True where the picture is repainted.
-            prompts: what to paint; may be empty for ``task="removal"``.
-            seeds: one per item.
-            task: ``text``, ``removal`` or ``shape``, see
-                :func:`vseam_lib.editing.task_tokens.task_prompts`.
-            fitting: for ``task="shape"``, how closely the mask's shape is filled, from 0 to 1.
-            steps: of the scheduler.
-            guidance: scale of classifier-free guidance; at most 1 runs without it.
-            negative: what not to paint; needs guidance.
-            composite: paste the original back outside the mask.
-            batch: pictures per forward.
-
-        Returns:
-            One picture per item, in order.
-
-        Raises:
-            TypeError, ValueError: an argument that does not fit, naming the item.
+            composite: the one with the original pasted back outside the mask.
+            options: of :meth:`edit_with_raw`, ``seeds`` among them.
         """
-        edited = self.edit_with_raw(
-            images,
-            masks,
-            prompts,
-            seeds=seeds,
-            task=task,
-            fitting=fitting,
-            steps=steps,
-            guidance=guidance,
-            negative=negative,
-            batch=batch,
-        )
+        edited = self.edit_with_raw(images, masks, prompts, **options)
         return [e.image if composite else e.raw for e in edited]
 
     def edit_with_raw(
@@ -173,7 +141,27 @@ class Inpainter:
         negative: str = "",
         batch: int = 8,
     ) -> list[Edited]:
-        """:meth:`edit`, returning each picture with and without the original pasted back."""
+        """Repaint the masked part of each picture, at the picture's own size.
+
+        Args:
+            images: RGB; sizes may differ, those of one size are painted together.
+            masks: ``(H, W)`` bool, True where the picture is repainted.
+            prompts: what to paint; may be empty for ``task="removal"``.
+            seeds: one per item.
+            task: ``text``, ``removal`` or ``shape``, see
+                :func:`vseam_lib.editing.task_tokens.task_prompts`.
+            fitting: for ``task="shape"``, how closely the mask's shape is filled, from 0 to 1.
+            steps: of the scheduler.
+            guidance: scale of classifier-free guidance; at most 1 runs without it.
+            negative: what not to paint; needs guidance.
+            batch: pictures per forward.
+
+        Returns:
+            Each picture with and without the original pasted back, in order.
+
+        Raises:
+            TypeError, ValueError: an argument that does not fit, naming the item.
+        """
         if not 0 <= fitting <= 1:
             raise ValueError(f"expected a fitting degree from 0 to 1, got {fitting}")
         if fitting != 1 and task != "shape":
