@@ -1,8 +1,14 @@
 """What several tests share: a tiny untrained LLaVA, a small world, and the plain twin."""
 
+import os
 from functools import partial
 from itertools import groupby
+from pathlib import Path
 
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
 import pytest
 import torch
 from PIL import Image
@@ -20,6 +26,11 @@ from vseam_lib.world.models import (
     llava,
     llava_processor,
     tokenizer,
+)
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+RELEASE = Path(
+    os.environ.get("VSEAM_RELEASE", REPOSITORY.parent / "shared" / "data" / "vseam_release")
 )
 
 
@@ -193,3 +204,20 @@ def change_head():
         return change
 
     return edit
+
+
+@pytest.fixture(scope="session")
+def release():
+    """Directory of the released question files; they carry no licence and come separately."""
+    if not RELEASE.is_dir():
+        pytest.skip(f"the V-SEAM release is not in {RELEASE}; VSEAM_RELEASE names another place")
+    return RELEASE
+
+
+@pytest.fixture
+def closed_figures():
+    """A figure that pyplot still holds would show twice in a notebook."""
+    yield
+    left = plt.get_fignums()
+    plt.close("all")
+    assert not left, "every figure is returned closed"

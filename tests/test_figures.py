@@ -1,7 +1,6 @@
 import matplotlib
 
 matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,13 +16,7 @@ from vseam_lib.vlm.spans import ROLES
 CATEGORIES = [str(c) for c in Category]
 
 
-@pytest.fixture(autouse=True)
-def closed_figures():
-    """A figure that pyplot still holds would show twice in a notebook."""
-    yield
-    left = plt.get_fignums()
-    plt.close("all")
-    assert not left, "every figure is returned closed"
+pytestmark = pytest.mark.usefixtures("closed_figures")
 
 
 def test_head_maps_share_one_scale_centred_at_zero():

@@ -1,7 +1,6 @@
 import matplotlib
 
 matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,13 +17,7 @@ MASK = np.zeros((20, 30), bool)
 MASK[5:12, 8:20] = True
 
 
-@pytest.fixture(autouse=True)
-def closed_figures():
-    """A figure that pyplot still holds would show twice in a notebook."""
-    yield
-    left = plt.get_fignums()
-    plt.close("all")
-    assert not left, "every figure is returned closed"
+pytestmark = pytest.mark.usefixtures("closed_figures")
 
 
 def picture(colour):

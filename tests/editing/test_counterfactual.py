@@ -1,5 +1,4 @@
 import json
-import os
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -18,9 +17,6 @@ from vseam_lib.world import export
 from vseam_lib.world import ontology as o
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-RELEASE = Path(
-    os.environ.get("VSEAM_RELEASE", REPOSITORY.parent / "shared" / "data" / "vseam_release")
-)
 CONTRADICTED = ("labelled No, but the full answer", "labelled Yes, but the full answer")
 GQA = Vocabulary.gqa()
 FEWSHOT = yaml.safe_load((REPOSITORY / "vseam_lib" / "editing" / "fewshot.yml").read_text())
@@ -45,10 +41,8 @@ def rewrite(one, **options):
 
 
 @pytest.fixture(scope="module")
-def released():
-    if not RELEASE.is_dir():
-        pytest.skip(f"the V-SEAM release is not in {RELEASE}; VSEAM_RELEASE names another place")
-    triples = read_release(RELEASE)
+def released(release):
+    triples = read_release(release)
     return triples, OfflineRewriter(vocabulary=GQA).rewrite(triples)
 
 

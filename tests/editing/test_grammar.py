@@ -1,4 +1,3 @@
-import os
 from pathlib import Path
 
 import pytest
@@ -9,9 +8,6 @@ from vseam_lib.sources.release import read_release
 from vseam_lib.triples import Category
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-RELEASE = Path(
-    os.environ.get("VSEAM_RELEASE", REPOSITORY.parent / "shared" / "data" / "vseam_release")
-)
 
 
 @pytest.fixture(scope="module")
@@ -153,10 +149,8 @@ def test_the_world_is_drawable():
     assert world.digest != Vocabulary.gqa().digest
 
 
-def test_rendering_the_same_unit_gives_the_released_question_back(gqa):
-    if not RELEASE.is_dir():
-        pytest.skip(f"the V-SEAM release is not in {RELEASE}; VSEAM_RELEASE names another place")
-    triples = read_release(RELEASE)
+def test_rendering_the_same_unit_gives_the_released_question_back(gqa, release):
+    triples = read_release(release)
     changed, read = [], 0
     for triple in triples:
         try:

@@ -1,5 +1,4 @@
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -8,18 +7,6 @@ from vseam_lib.sources.conflicts import label_conflict
 from vseam_lib.sources.reading import ReadReport
 from vseam_lib.sources.release import FILES, read_release
 from vseam_lib.triples import Box, Category, table1
-
-REPOSITORY = Path(__file__).resolve().parents[2]
-RELEASE = Path(
-    os.environ.get("VSEAM_RELEASE", REPOSITORY.parent / "shared" / "data" / "vseam_release")
-)
-
-
-@pytest.fixture(scope="session")
-def release():
-    if not RELEASE.is_dir():
-        pytest.skip(f"the V-SEAM release is not in {RELEASE}; VSEAM_RELEASE names another place")
-    return RELEASE
 
 
 def record(**changes):

@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,17 +16,15 @@ import diffusers
 import numpy as np
 import torch
 import torch.nn.functional as F
-import yaml
 from diffusers import StableDiffusionInpaintPipeline
 from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 from torch import Tensor, nn
 
-from vseam_lib.vlm.load import WEIGHTS
 from vseam_lib.world import inpainter
 from vseam_lib.world.draw import draw
 from vseam_lib.world.inpainter_items import Item, item
 from vseam_lib.world.inpainter_metrics import heldout_success
-from vseam_lib.world.loop import Run, join, leave, spawn, train
+from vseam_lib.world.loop import Run, command_line, join, leave, spawn, train
 from vseam_lib.world.scene import SIZE, Scene, sample_scene
 
 RECIPE = Path(__file__).parent / "recipes" / "tiny-powerpaint.yml"
@@ -182,13 +179,8 @@ def ship(pipe: StableDiffusionInpaintPipeline, recipe: dict, folder: Path) -> di
 
 def main() -> None:
     """Train from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--recipe", type=Path, default=RECIPE)
-    parser.add_argument("--out", type=Path, default=Path("build/training/tiny-powerpaint"))
-    parser.add_argument("--to", type=Path, default=WEIGHTS / "tiny-powerpaint")
-    args = parser.parse_args()
-    recipe = yaml.safe_load(args.recipe.read_text())
-    spawn(work, recipe["processes"], recipe, args.out, args.to)
+    recipe, out, to = command_line(__doc__.splitlines()[0], RECIPE)
+    spawn(work, recipe["processes"], recipe, out, to)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ out, and around a person with what they act on.
 
 from __future__ import annotations
 
-import argparse
 import json
 import platform
 from pathlib import Path
@@ -14,15 +13,13 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-import yaml
 from PIL import Image
 from safetensors.torch import save_file
 
 from vseam_lib.triples import Box
-from vseam_lib.vlm.load import WEIGHTS
 from vseam_lib.world.draw import draw
 from vseam_lib.world.judge import KINDS, NOTHING, Classifier, Judge, crop
-from vseam_lib.world.loop import Run, train
+from vseam_lib.world.loop import Run, command_line, train
 from vseam_lib.world.questions import pick
 from vseam_lib.world.scene import SIZE, Scene, mask_box, sample_scene
 
@@ -99,15 +96,10 @@ def accuracy(judge: Judge, *, scenes: int = 400, seed: int = 0) -> dict[str, flo
 
 def main() -> None:
     """Train from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--recipe", type=Path, default=RECIPE)
-    parser.add_argument("--out", type=Path, default=Path("build/training/tiny-judge"))
-    parser.add_argument("--to", type=Path, default=WEIGHTS / "tiny-judge")
-    args = parser.parse_args()
-    recipe = yaml.safe_load(args.recipe.read_text())
+    recipe, out, to = command_line(__doc__.splitlines()[0], RECIPE)
     torch.set_num_threads(1)
     torch.manual_seed(recipe["seed"])
-    run = Run(args.out, 0, recipe["seed"])
+    run = Run(out, 0, recipe["seed"])
     scenes = [sample_scene("train", 100_000 + k, recipe["seed"]) for k in range(recipe["pool"])]
     drawn = [(scene, *draw(scene)) for scene in scenes]
     model = Classifier().train()
@@ -126,7 +118,7 @@ def main() -> None:
         return loss, {"loss": loss.item(), **shown}
 
     train(run, "judge", model, [(model.parameters(), 1.0)], recipe["train"], loss_of)
-    ship(model, recipe, args.to)
+    ship(model, recipe, to)
 
 
 def ship(model: Classifier, recipe: dict, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import socket
@@ -12,7 +13,24 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.distributed as dist
+import yaml
 from torch import nn
+
+from vseam_lib.vlm.load import WEIGHTS
+
+
+def command_line(description: str, recipe: Path) -> tuple[dict, Path, Path]:
+    """The recipe, where a training writes, and where its weights go, from the command line.
+
+    Args:
+        recipe: the default, whose name is also that of the model.
+    """
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--recipe", type=Path, default=recipe)
+    parser.add_argument("--out", type=Path, default=Path("build/training") / recipe.stem)
+    parser.add_argument("--to", type=Path, default=WEIGHTS / recipe.stem)
+    args = parser.parse_args()
+    return yaml.safe_load(args.recipe.read_text()), args.out, args.to
 
 
 def spawn(work: Callable, processes: int, *args: object) -> None:
