@@ -73,13 +73,7 @@ SHIPPED = sorted(
 )
 
 # These take long and get half the cores each, so that two of them go side by side.
-HEAVY = {
-    "02_perturbation_cosine",
-    "03_information_flow",
-    "04_logit_lens",
-    "05_heads",
-    "06_rescaling",
-}
+HEAVY = {"03_information_flow", "04_logit_lens", "05_heads", "06_rescaling"}
 # These read edited pictures, which are made beforehand, in as many processes as there are cores.
 EDITED = (HEAVY - {"06_rescaling"}) | {"01_dataset"}
 # Chapter 6 starts from the sweep of chapter 5, which it finds in the store if that ran before.
@@ -92,16 +86,10 @@ def profile(run):
 
 
 def world_data(wildcards):
-    """Return the embedded world's marker file if the chapter of this run reads it."""
+    """Return the embedded world's marker file if this chapter, or this run's edits, read it."""
     values = profile(wildcards.run)
-    own = (values["chapters"].get(wildcards.chapter) or {}).get("data")
-    data = own or (values.get("common") or {}).get("data", f"{WORLD}/gqa")
-    return [f"{WORLD}/gqa/README.json"] if Path(data).is_relative_to(WORLD) else []
-
-
-def world_of_run(wildcards):
-    """Return the embedded world's marker file if the edits of this run are of its pictures."""
-    data = (profile(wildcards.run).get("common") or {}).get("data", f"{WORLD}/gqa")
+    own = (values.get("chapters") or {}).get(getattr(wildcards, "chapter", "")) or {}
+    data = own.get("data") or (values.get("common") or {}).get("data", f"{WORLD}/gqa")
     return [f"{WORLD}/gqa/README.json"] if Path(data).is_relative_to(WORLD) else []
 
 
@@ -181,7 +169,7 @@ rule chapter:
 rule edits:
     input:
         profile="profiles/{run}.yml",
-        data=world_of_run,
+        data=world_data,
         library=[p for p in LIBRARY if p.split("/")[1] in ("editing", "sources", "triples.py")],
         shipped=[p for p in SHIPPED if "/weights/" in p],
     output:
