@@ -73,11 +73,33 @@ SHIPPED = sorted(
 )
 
 # These take long and get half the cores each, so that two of them go side by side.
-HEAVY = {"03_information_flow", "04_logit_lens", "05_heads", "06_rescaling"}
+HEAVY = {
+    "02_perturbation_cosine",
+    "03_information_flow",
+    "04_logit_lens",
+    "05_heads",
+    "06_rescaling",
+    "08_ood_transfer",
+    "10_heads_together",
+}
 # These read edited pictures, which are made beforehand, in as many processes as there are cores.
-EDITED = (HEAVY - {"06_rescaling"}) | {"01_dataset"}
-# Chapter 6 starts from the sweep of chapter 5, which it finds in the store if that ran before.
-AFTER = {"06_rescaling": "05_heads"}
+EDITED = {
+    "01_dataset",
+    "02_perturbation_cosine",
+    "03_information_flow",
+    "04_logit_lens",
+    "05_heads",
+}
+# The later chapters start from the sweep of chapter 5 and the answers of chapter 6, which they
+# find in the store if those ran before.
+AFTER = {
+    "06_rescaling": "05_heads",
+    "07_significance": "06_rescaling",
+    "08_ood_transfer": "05_heads",
+    "09_yes_bias": "06_rescaling",
+    "10_heads_together": "05_heads",
+    "11_beyond_yes_no": "05_heads",
+}
 
 
 def profile(run):

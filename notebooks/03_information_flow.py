@@ -30,8 +30,8 @@
 model: str = "tiny-llava"  # a shipped model, a model directory, or a Hugging Face id
 data: str = "build/world/gqa"  # directory in GQA's layout
 split: str = "analysis"  # prefix of the question file
-edit: str = "oracle"  # corrupted images: powerpaint, oracle, gaussian-30, ..., or a folder
-compare: list = ["gaussian-30"]  # other corruptions that the curves are held against
+edit: str = "powerpaint"  # corrupted images: powerpaint, oracle, gaussian-30, ..., or a folder
+compare: list = ["oracle", "gaussian-30"]  # other corruptions that the curves are held against
 n_compare: int = 40  # questions per category of that comparison; 0 takes all
 editing: dict = {}  # settings of the edits that differ from the defaults
 edits: str = "build/edits"  # where edited images are kept
@@ -55,9 +55,10 @@ metric: str = "logit"  # logit (paper), probability, or difference of the two an
 budget_mib: float = 0.0  # MiB that a batch of variants may take; 0 decides by device
 
 # %% tags=["hide-input"]
+from itertools import combinations
+
 import numpy as np
 import pandas as pd
-from IPython.display import display
 from myst_nb import glue
 
 from vseam_lib import figures, paper, tables
@@ -69,7 +70,7 @@ from vseam_lib.figures import flow as pictures
 from vseam_lib.sources.gqa import read_gqa
 from vseam_lib.stats import Band, clustered_band
 from vseam_lib.triples import Category, Level, sample
-from vseam_lib.verdict import Judgement
+from vseam_lib.verdict import judge
 from vseam_lib.vlm import spans
 from vseam_lib.vlm.images import open_image
 from vseam_lib.vlm.load import load
@@ -382,25 +383,30 @@ tables.show(
 
 # %% tags=["hide-input"]
 noise = [name for name in compare if name in patched and name != "oracle"]
-for name in noise:
-    exact = "oracle" if "oracle" in patched and edit != "oracle" else None
-    apart = (corruptions.loc[name, shown[1:]] - corruptions.loc[edit, shown[1:]]).abs()
-    conditions = {
-        "a curve passes one half at least one layer earlier or later": bool(apart.max() >= 1),
-    }
-    if exact:
-        conditions["its maps of word roles agree less with the edit's than the exact edit's do"] = (
-            bool((corruptions.loc[name, correlations] < corruptions.loc[exact, correlations]).all())
+noise = noise if edit in patched else []
+apart = {
+    name: (corruptions.loc[name, shown[1:]] - corruptions.loc[edit, shown[1:]]).abs().max()
+    for name in noise
+}
+has_exact = bool(noise) and "oracle" in patched and edit != "oracle"
+judge(
+    "noise-shows-another-flow",
+    {
+        "handover": all(bool(layers >= 1) for layers in apart.values()) if noise else None,
+        "roles": all(
+            bool(
+                (
+                    corruptions.loc[name, correlations] < corruptions.loc["oracle", correlations]
+                ).all()
+            )
+            for name in noise
         )
-    display(
-        Judgement(
-            f"Non-semantic corruption ({name}) leads to another picture of the information flow "
-            "(section 1, Figure 1)",
-            conditions,
-        )
-    )
-if not noise:
-    print("No other corruption turned enough answers to be patched.")
+        if has_exact
+        else None,
+    },
+    ours="; ".join(f"{name}: one half up to {x:.1f} layers away" for name, x in apart.items())
+    or "no other corruption turned enough answers to be patched",
+)
 
 # %% [markdown]
 # ## Verdicts
@@ -419,82 +425,99 @@ def at_depth(span, d):
     return np.median([share(span, c)[0][layer] for c in names])
 
 
-Judgement(
-    "Early layers understand the image, middle layers align it with the text, late layers work "
-    "on the question (section 5.2, Figure 3)",
+image_early, image_late = at_depth("image", early), at_depth("image", late)
+question_late = at_depth("question", late)
+judge(
+    "flow-in-three-stages",
     {
-        "after the paper's early layers the image still restores at least half": at_depth(
-            "image", early
-        )
-        >= 0.5,
-        "after the paper's middle layers the image restores less than half": at_depth("image", late)
-        < 0.5,
-        "after the paper's middle layers the question restores at least half": at_depth(
-            "question", late
-        )
-        >= 0.5,
+        "image_early": image_early >= 0.5,
+        "image_late": image_late < 0.5,
+        "question_late": question_late >= 0.5,
     },
+    ours=f"the image restores {image_early:.0%} after the early and {image_late:.0%} after the "
+    f"middle layers, the question {question_late:.0%} after the middle ones",
 )
 
 # %% tags=["hide-input"]
-Judgement(
-    "Text processing takes more layers than visual understanding (section 5.2)",
+text_takes, vision_takes = handover["text takes"].median(), handover["vision takes"].median()
+judge(
+    "text-takes-more-layers",
     {
-        "the question's curve takes more layers from 10 to 90 % than the image's from 90 to 10 %, "
-        "in the median category": bool(
-            handover["text takes"].median() > handover["vision takes"].median()
-        ),
-        "and in most categories": bool(
-            (handover["text takes"] > handover["vision takes"]).mean() > 0.5
-        ),
+        "median": bool(text_takes > vision_takes),
+        "most": bool((handover["text takes"] > handover["vision takes"]).mean() > 0.5),
     },
+    ours=f"{text_takes:.1f} layers of {L} for the question, {vision_takes:.1f} for the image",
 )
 
 # %% tags=["hide-input"]
 half = handover.set_index("category")["q50"]
 by_level = {str(lv): half[cs].mean() for lv, cs in of_level.items() if cs}
-objects = by_level.get("object", np.nan)
-Judgement(
-    "Objects are aligned earlier than attributes and relations (section 5.2)",
-    {
-        f"the question reaches half earlier for objects than for {other}s": bool(
-            objects < by_level[other]
-        )
-        for other in ("attribute", "relation")
-        if other in by_level
-    },
+earlier = {
+    other: bool(by_level["object"] < by_level[other])
+    if {"object", other} <= set(by_level)
+    else None
+    for other in ("attribute", "relation")
+}
+judge(
+    "objects-aligned-first",
+    {f"before_{other}s": met for other, met in earlier.items()},
+    ours="the question reaches half at layer "
+    + ", ".join(f"{layer:.1f} ({level}s)" for level, layer in by_level.items()),
 )
 
 # %% tags=["hide-input"]
 aspect = printed.loc[("aspect tokens", "both")]
-Judgement(
-    "Attention and MLP hold the words asked about in the middle layers (section 5.2, Figure 4)",
+asked_words = peaks[peaks["role"] != "last token"]
+deepest = {name: depth(asked_words[name].median()) for name in ("attention", "MLP")}
+judge(
+    "aspect-words-in-the-middle",
     {
-        f"the median peak of the {name} at these words lies in the paper's share of the depth": bool(
-            aspect["begin"] <= depth(peaks[peaks["role"] != "last token"][name].median()) <= aspect["end"]
-        )
-        for name in ("attention", "MLP")
+        name.lower(): bool(aspect["begin"] <= at <= aspect["end"]) if len(asked_words) else None
+        for name, at in deepest.items()
     },
-)  # fmt: skip
+    ours="median peak at "
+    + ", ".join(f"{at:.2f} of the depth ({name})" for name, at in deepest.items()),
+)
 
 # %% tags=["hide-input"]
 final = peaks[peaks["role"] == "last token"]
-Judgement(
-    "At the last token the most influential attention layer comes before the most influential MLP "
-    "layer (section 5.2)",
+judge(
+    "attention-peaks-before-mlp",
     {
-        "the median attention peak is earlier": bool(
-            final["attention"].median() < final["MLP"].median()
-        ),
-        "it is earlier in most categories": bool((final["attention"] < final["MLP"]).mean() > 0.5),
+        "median": bool(final["attention"].median() < final["MLP"].median()),
+        "most": bool((final["attention"] < final["MLP"]).mean() > 0.5),
     },
+    ours=f"median peak in layer {final['attention'].median():.1f} (attention) and "
+    f"{final['MLP'].median():.1f} (MLP) of {L}",
+)
+
+
+# %% tags=["hide-input"]
+def likeness(maps):
+    """Mean rank correlation of two categories' maps, over the word roles that both have."""
+    return np.mean(
+        [
+            np.corrcoef(*(maps[c].loc[same].stack().rank() for c in pair))[0, 1]
+            for pair in combinations(maps, 2)
+            if len(same := maps[pair[0]].dropna().index.intersection(maps[pair[1]].dropna().index))
+        ]
+    )
+
+
+alike = {"attention": likeness(attention), "MLP": likeness(mlp)} if len(names) > 1 else {}
+judge(
+    "alike-across-tasks",
+    {name.lower(): bool(alike[name] >= 0.8) if alike else None for name in ("attention", "MLP")},
+    ours="mean rank correlation " + ", ".join(f"{x:.2f} ({t})" for t, x in alike.items())
+    if alike
+    else "one category cannot be compared",
 )
 
 # %% [markdown]
 # ## What differs from the paper
 #
-# - The edits of the default run are exact: the scene is drawn again with one thing changed. The
-#   parameter `edit` takes other corruptions, or a folder of edited images named by question id.
+# - Edits are filtered automatically (chapter 1), not by hand. The parameter `edit` takes other
+#   corruptions, or a folder of edited images named by question id.
 # - The released code counts image tokens from position 0; here the image's positions are found from
 #   the token ids, and positions before the image have an effect of exactly 0.
 # - Figure 4 of the paper scales each panel to its own maximum, which hides how little single modules

@@ -40,7 +40,7 @@ categories: list = [
 n: int = 160  # questions per category; 0 takes all
 cases: int = 2  # single cases per figure
 top: int = 5  # tokens per layer
-edit: str = "oracle"  # edited images: powerpaint, oracle, gaussian-30, ..., or a folder
+edit: str = "powerpaint"  # edited images: powerpaint, oracle, gaussian-30, ..., or a folder
 n_compare: int = 40  # questions per category asked about edited images; 0 takes all
 editing: dict = {}  # settings of the edits that differ from the defaults
 edits: str = "build/edits"  # where edited images are kept
@@ -67,7 +67,7 @@ from vseam_lib.sources.gqa import read_gqa
 from vseam_lib.sources.gqa_files import scene_graphs
 from vseam_lib.stats import Band, clustered_band
 from vseam_lib.triples import by_category, sample
-from vseam_lib.verdict import Judgement
+from vseam_lib.verdict import judge
 from vseam_lib.vlm.load import load
 from vseam_lib.vlm.words import KINDS, Vocabulary, find_cues
 
@@ -319,32 +319,30 @@ glue("attention_cue", 100 * attention_cue, display=False)
 glue("attention_answer", 100 * attention_answer, display=False)
 glue("mlp_cue", 100 * mlp_cue, display=False)
 glue("mlp_answer", 100 * mlp_answer, display=False)
-Judgement(
-    "Attention captures cues to the answer, MLPs focus on the answer itself (section 5.2)",
+judge(
+    "attention-cues-mlp-answers",
     {
-        "beyond mid-depth attention's top token is a cue more often than yes or no": attention_cue
-        > attention_answer,
-        "the MLP's top token is yes or no more often than a cue": mlp_answer > mlp_cue,
-        "attention's is a cue more often than the MLP's": attention_cue > mlp_cue,
-        "the MLP's is yes or no more often than attention's": mlp_answer > attention_answer,
-        "attention's is a cue of its own question and picture at least twice as often as one of "
-        "the next question's": attention_cue > 0 and attention_cue >= 2 * cue_by_chance,
+        "attention_cue": attention_cue > attention_answer,
+        "mlp_answer": mlp_answer > mlp_cue,
+        "more_cues": attention_cue > mlp_cue,
+        "more_answers": mlp_answer > attention_answer,
+        "own_cues": attention_cue > 0 and attention_cue >= 2 * cue_by_chance,
     },
+    ours=f"top token a cue {attention_cue:.0%} (attention), {mlp_cue:.0%} (MLP); "
+    f"yes or no {attention_answer:.0%}, {mlp_answer:.0%}",
 )
 
 # %% tags=["hide-input"]
 confidence = mass[ll.SITES.index("mlp"), :, answer]  # (layers,)
-Judgement(
-    "MLPs give answers with confidence only beyond mid-depth, and ever more (appendix D)",
+judge(
+    "mlp-confident-late",
     {
-        "below mid-depth no MLP gives yes and no more than half of the probability": bool(
-            confidence[:half].max() <= 0.5
-        ),
-        "beyond mid-depth some MLP does": bool(confidence[half:].max() > 0.5),
-        "there its share grows from every layer to the next": bool(
-            (np.diff(confidence[half:]) > 0).all()
-        ),
+        "below": bool(confidence[:half].max() <= 0.5),
+        "beyond": bool(confidence[half:].max() > 0.5),
+        "growing": bool((np.diff(confidence[half:]) > 0).all()),
     },
+    ours=f"probability of yes and no up to {confidence[:half].max():.2f} below and "
+    f"{confidence[half:].max():.2f} beyond mid-depth",
 )
 
 # %% tags=["hide-input"]
@@ -356,22 +354,38 @@ onset = {
 for site, layer in onset.items():
     said = f"layer {layer}" if layer < L else "no layer"
     print(f"Yes or no among the top {top} on most questions, {SITE_STYLE[site][0]}: from {said} on")
-Judgement(
-    "Attention turns to the answer in an earlier layer than the MLPs (appendix D)",
-    {"yes or no is among its top tokens on most questions earlier": onset["attn"] < onset["mlp"]},
+judge(
+    "attention-turns-first",
+    {"earlier": onset["attn"] < onset["mlp"]},
+    ours=", ".join(
+        f"{SITE_STYLE[s][0]} from layer {k}" if k < L else f"{SITE_STYLE[s][0]} in no layer"
+        for s, k in onset.items()
+    ),
 )
 
 # %% tags=["hide-input"]
 end = {site: first[ll.SITES.index(site), last] for site in ("attn", "mlp")}
-Judgement(
-    "In the last layer the MLP shows the answer and attention formatting (appendix D)",
+judge(
+    "last-layer-divides-the-work",
     {
-        "the MLP's top token is yes or no on most questions": bool(end["mlp"][answer] > 0.5),
-        "the MLP gives yes and no more than half of the probability": bool(confidence[last] > 0.5),
-        "attention's top token is formatting more often than an answer or a cue": bool(
+        "mlp_token": bool(end["mlp"][answer] > 0.5),
+        "mlp_confident": bool(confidence[last] > 0.5),
+        "attention_formatting": bool(
             end["attn"][formatting] > max(end["attn"][answer], end["attn"][cue].sum())
         ),
     },
+    ours=f"MLP yes or no on {end['mlp'][answer]:.0%} of the questions, attention formatting on "
+    f"{end['attn'][formatting]:.0%}",
+)
+
+# %% tags=["hide-input"]
+early = range(max(1, L // 4))
+meant = {site: mean_of(first, site, early, [answer, *cue]) for site in ("attn", "mlp")}
+judge(
+    "early-layers-say-little",
+    {"attention": meant["attn"] < 0.5, "mlp": meant["mlp"] < 0.5},
+    ours=f"in layers 0 to {early[-1]} the top token is an answer or a cue on {meant['attn']:.0%} "
+    f"(attention) and {meant['mlp']:.0%} (MLP) of the questions",
 )
 
 # %% [markdown]

@@ -49,7 +49,7 @@ prompt: str = "paper"  # paper (Table 8) or as_released
 mask: str = "mean"  # by the mean of the other heads (paper), zero, dataset (mean) or resample
 score: str = "signed"  # signed (paper) or relu (as released)
 mask_n: int = 16  # questions per category on which the other masks are compared
-edit: str = "oracle"  # edited images: powerpaint, oracle, gaussian-30, ..., or a folder
+edit: str = "powerpaint"  # edited images: powerpaint, oracle, gaussian-30, ..., or a folder
 n_compare: int = 40  # questions per category asked about edited images; 0 takes all
 editing: dict = {}  # settings of the edits that differ from the defaults
 edits: str = "build/edits"  # where edited images are kept
@@ -78,7 +78,7 @@ from vseam_lib.editing.settings import EditSettings
 from vseam_lib.sources.gqa import read_gqa
 from vseam_lib.stats import clustered_mean
 from vseam_lib.triples import Category, by_category, sample
-from vseam_lib.verdict import Judgement
+from vseam_lib.verdict import judge
 from vseam_lib.vlm.images import open_image
 from vseam_lib.vlm.load import load
 
@@ -622,54 +622,142 @@ figures.attention_example(
 # %% [markdown]
 # ## Verdicts
 #
-# Each conclusion of section 5.2 and of Table 14 is broken down into conditions that this chapter can decide.
+# Each conclusion of section 5.2 and appendix F is broken down into conditions that this chapter can
+# decide.
 
 # %% tags=["hide-input"]
-Judgement(
-    "Positive and negative heads are mutually exclusive (section 5.2)",
-    {"no head is in both lists of its category": not any(both.values())},
+judge(
+    "heads-exclusive",
+    {"disjoint": not any(both.values())},
+    ours=f"{sum(both.values())} heads are in both lists of a category",
 )
 
 # %% tags=["hide-input"]
 within, across = level["positive", "this run"]
-Judgement(
-    "Positive heads are shared within a level and differ across levels (section 5.2)",
+compared = not np.isnan(within), not np.isnan(across)
+judge(
+    "positives-shared-within-level",
     {
-        "within a level they overlap at least three times as much as by chance": within
-        >= 3 * chance,
-        "within a level they overlap at least 1.5 times as much as across levels": within
-        >= 1.5 * across,
+        "shared": bool(within >= 3 * chance) if compared[0] else None,
+        "different": bool(within >= 1.5 * across) if all(compared) else None,
     },
+    ours=f"Jaccard overlap {within:.2f} within, {across:.2f} across levels, {chance:.2f} by chance",
 )
 
 # %% tags=["hide-input"]
 within, across = level["negative", "this run"]
-Judgement(
-    "Negative heads generalise across levels (section 5.2)",
+compared = not np.isnan(within), not np.isnan(across)
+judge(
+    "negatives-generalise",
     {
-        "across levels they overlap at least three times as much as by chance": across
-        >= 3 * chance,
-        "across levels they overlap at least half as much as within a level": across
-        >= 0.5 * within,
+        "general": bool(across >= 3 * chance) if compared[1] else None,
+        "alike": bool(across >= 0.5 * within) if all(compared) else None,
     },
+    ours=f"Jaccard overlap {across:.2f} across, {within:.2f} within levels, {chance:.2f} by chance",
 )
 
 # %% tags=["hide-input"]
 positive, negative = (looked[looked["set"] == s] for s in ("positive", "negative"))
-Judgement(
-    "Positive heads consistently attend to target-relevant areas, while negative heads often focus "
-    "on distracting background regions (section 5.2, Table 14)",
+judge(
+    "positives-look-at-the-target",
     {
-        "in every category positive heads attend to the box more than to boxes of other images "
-        "(p < 0.05)": bool((positive["p_more"] < 0.05).all()),
-        "in most categories they attend to it more than random heads of the same layers "
-        "(p < 0.05)": bool((positive["p_random"] < 0.05).mean() > 0.5),
-        "over all questions they attend to it more than negative heads (95 % interval above 0)": (
-            apart.low > 0
-        ),
-        "in most categories negative heads attend to the box less than to boxes of other images "
-        "(p < 0.05)": bool((negative["p_less"] < 0.05).mean() > 0.5),
+        "boxes": bool((positive["p_more"] < 0.05).all()),
+        "random_heads": bool((positive["p_random"] < 0.05).mean() > 0.5),
+        "apart": bool(apart.low > 0),
+        "background": bool((negative["p_less"] < 0.05).mean() > 0.5),
     },
+    ours=f"{positive['overlap'].mean():.1f} % of positive and {negative['overlap'].mean():.1f} % of "
+    f"negative heads' attention in the box, which covers {positive['area'].mean():.1f} %",
+)
+
+# %% [markdown]
+# A head that is chosen for its effect has one on the images that chose it. Whether key heads matter
+# more than other heads is therefore asked of images that had no say: each half of the images
+# chooses, the other half tests, and the mean effect of the chosen heads is held against the mean
+# over all heads, which is what random heads have on average.
+
+
+# %% tags=["hide-input"]
+def beyond_random(side):
+    """Effect of the K chosen heads beyond a random head's per question, on images that did not choose."""
+    gains, sign = [], -1 if side == "positive" else 1
+    for category, members in by_category(triples).items():
+        pictures = sorted({t.image_id for t in members})
+        for b in (0, 1):
+            testing = set(pictures[b::2])
+            chooser = effects.of([t for t in members if t.image_id not in testing])
+            if str(category) not in scores or chooser.right.all() or not chooser.right.any():
+                continue
+            heads = getattr(rank.top_heads(rank.causal_scores(chooser, score), k, "both"), side)
+            tester = effects.of([t for t in members if t.image_id in testing])
+            counted = tester.right if side == "positive" else ~tester.right
+            delta = sign * tester.delta[counted]
+            chosen = delta[:, [h.layer for h in heads], [h.head for h in heads]].mean(1)
+            found = [image_of[i] for i, c in zip(tester.ids, counted, strict=True) if c]
+            gains += zip(found, chosen - delta.mean((1, 2)), strict=True)
+    gains = pd.DataFrame(gains, columns=["image", "gain"])
+    if gains["image"].nunique() < 2:
+        return None
+    return clustered_mean(gains["gain"], gains["image"], seed=seed)
+
+
+beyond = {side: beyond_random(side) for side in ("positive", "negative")}
+judge(
+    "key-heads-beyond-random",
+    {side: None if x is None else bool(x.low > 0) for side, x in beyond.items()},
+    ours="; ".join(
+        f"{side} {x.mean:+.4f} P(answer) ({x.low:+.4f} to {x.high:+.4f})"
+        for side, x in beyond.items()
+        if x is not None
+    )
+    or "too few right or wrong answers",
+)
+
+# %% [markdown]
+# Appendix F adds where LLaVA's heads lie, and that some heads of InstructBLIP recur. Layers are
+# compared as shares of the depth; entries of all lists are counted, a head once per list.
+
+
+# %% tags=["hide-input"]
+def at_depth(side):
+    """Share of the lists' entries, and of all layers, at the depth that the paper names."""
+    span = paper.depths().set_index("what").loc[f"{side} heads"]
+    middle = (np.arange(vlm.n_layers) + 0.5) / vlm.n_layers
+    inside = (span["begin"] <= middle) & (middle < span["end"])
+    return inside[[h.layer for c in sets for h in getattr(sets[c], side)]].mean(), inside.mean()
+
+
+entries, layers = at_depth("positive")
+judge(
+    "positives-in-the-middle",
+    {"concentrated": bool(entries >= 1.5 * layers) if paper_model == "LLaVA" else None},
+    ours=f"{entries:.0%} of the entries in {layers:.0%} of the layers",
+)
+
+# %% tags=["hide-input"]
+entries, layers = at_depth("negative")
+judge(
+    "negatives-near-the-end",
+    {"concentrated": bool(entries >= 1.5 * layers) if paper_model == "LLaVA" else None},
+    ours=f"{entries:.0%} of the entries in {layers:.0%} of the layers",
+)
+
+# %% tags=["hide-input"]
+recurring = {}
+for c in sets:
+    for h in sets[c].positive:
+        recurring.setdefault(h, []).append(Category(c))
+most, tasks = max(recurring.items(), key=lambda item: len(item[1]))
+judge(
+    "universal-positive-heads",
+    {
+        "recurs": any(
+            len(cs) > len(sets) / 2 and len({c.level for c in cs}) > 1 for cs in recurring.values()
+        )
+        if paper_model == "InstructBLIP"
+        else None
+    },
+    ours=f"{most} is a positive head of {len(tasks)} of {len(sets)} categories",
 )
 
 # %% [markdown]

@@ -61,7 +61,7 @@ def test_answers_agree_with_the_plain_forward(
     triples = triples[:12][::-1]
     table = answers(adapter, triples, edits, tmp_path)
     assert list(table.columns) == [
-        "id", "image_id", "category", "gold", "edit", "p", "right", "yes",
+        "id", "image_id", "category", "gold", "edit", "p", "right", "margin", "yes",
     ]  # fmt: skip
     yes, no = adapter.answer_id("Yes"), adapter.answer_id("No")
 
@@ -82,6 +82,8 @@ def test_answers_agree_with_the_plain_forward(
         assert np.abs(part["p"].to_numpy() - p).max() < 1e-10
         top = logits.argmax(-1).tolist()
         assert part["right"].tolist() == [a == g for a, g in zip(top, gold, strict=True)]
+        margin = (logits[:, yes] - logits[:, no]).numpy()
+        assert np.abs(part["margin"].to_numpy() - margin).max() < 1e-10
         assert part["yes"].tolist() == (logits[:, yes] > logits[:, no]).tolist()
         assert part["gold"].tolist() == [t.answer for t in triples]
         assert part["category"].tolist() == [str(t.category) for t in triples]

@@ -4,7 +4,14 @@ import pytest
 from vseam_lib.causal.ranking import HeadSets
 from vseam_lib.causal.replay import replay
 from vseam_lib.causal.trace import record
-from vseam_lib.modulate import random_heads, rescale, rescaling_factors, table17_edits
+from vseam_lib.modulate import (
+    NoFactors,
+    permuted_in_layers,
+    random_heads,
+    rescale,
+    rescaling_factors,
+    table17_edits,
+)
 from vseam_lib.vlm.adapter import Head
 
 L, H = 3, 4
@@ -36,7 +43,7 @@ def test_other_forms_of_lambda_by_hand(form, expected):
 
 @pytest.mark.parametrize("importance", [{A: 0.4}, {A: 0.4, B: 0.4}], ids=["K = 1", "ties"])
 def test_minmax_of_one_importance_is_an_error_with_the_remedy(importance):
-    with pytest.raises(ValueError, match="c_max - c_min, which is 0.*lam='ratio'"):
+    with pytest.raises(NoFactors, match="c_max - c_min, which is 0.*lam='ratio'"):
         rescaling_factors(importance)
     assert rescaling_factors(importance, "ratio") == dict.fromkeys(importance, 1.0)
 
@@ -106,6 +113,34 @@ def test_rows_of_table_17_remove_or_rescale_their_own_heads(removal, mix):
         assert all(edit.mix[0, h.layer, h.head] == mix for h in heads)
         assert edit.mix.sum() == mix * len(heads)
     assert factors_of(rows["rescaling"]) == factors_of(rescale(SETS, L, H))
+
+
+def test_without_a_form_of_lambda_the_rows_of_removal_stay():
+    one = HeadSets({A: 0.4}, {D: 0.2})
+    assert list(table17_edits(one, L, H, lam=None)) == ["w/o negative", "w/o positive"]
+    with pytest.raises(NoFactors):
+        table17_edits(one, L, H)
+
+
+def test_an_unknown_form_is_not_a_lack_of_factors():
+    with pytest.raises(ValueError) as error:
+        rescaling_factors({A: 0.4}, "softmax")
+    assert not isinstance(error.value, NoFactors)
+
+
+def test_matched_random_heads_keep_layers_importance_and_what_is_shared():
+    shared = HeadSets({A: 0.5, B: 0.3, C: 0.1}, {B: 0.2, D: 0.4})
+    drawn = permuted_in_layers(shared, 60, L, H, seed=0)
+    for sets in drawn:
+        for own, new in zip(shared, sets, strict=True):
+            assert [(h.layer, c) for h, c in new.items()] == [(h.layer, c) for h, c in own.items()]
+        ((both,),) = [sets.positive.keys() & sets.negative.keys()]
+        assert sets.positive[both] == 0.3 and sets.negative[both] == 0.2
+        assert all(0 <= h.head < H for own in sets for h in own)
+    assert {next(iter(sets.positive)).head for sets in drawn} == set(range(H))
+    assert drawn == permuted_in_layers(shared, 60, L, H, seed=0)
+    assert drawn[:5] == permuted_in_layers(shared, 5, L, H, seed=0)
+    assert drawn != permuted_in_layers(shared, 60, L, H, seed=1)
 
 
 def test_random_heads_depend_on_the_seed_alone():

@@ -33,8 +33,8 @@ def answers(
 
     Returns:
         One row per triple and variant: ``id, image_id, category, gold, edit, p`` (probability of
-        the right answer), ``right`` (it is the most probable token) and ``yes`` (1 where Yes is
-        more probable than No).
+        the right answer), ``right`` (it is the most probable token), ``margin`` (logit of Yes
+        minus that of No) and ``yes`` (whether the margin is positive).
     """
     names, parts = [], []
     for name, edit in edits.items():
@@ -45,7 +45,7 @@ def answers(
         b"".join(x.numpy().tobytes() for x in (variants.scale, variants.mix, variants.swap))
         + "|".join(names).encode()
     ).hexdigest()
-    key = store_key(adapter, "answers", edits=digest)
+    key = store_key(adapter, "answers", edits=digest, sites="p, right, margin")
     yes, no = adapter.answer_id("Yes"), adapter.answer_id("No")
 
     def measure(recording: Recording) -> dict[tuple[str, str], torch.Tensor]:
@@ -53,12 +53,12 @@ def answers(
         gold = recording.group.gold
         p = logits.softmax(-1)[:, torch.arange(len(gold)), gold]
         right = logits.argmax(-1) == gold
-        says_yes = logits[..., yes] > logits[..., no]
+        margin = logits[..., yes] - logits[..., no]
         values = {}
         for v, name in enumerate(names):
             values["p", name] = p[v]
             values["right", name] = right[v]
-            values["yes", name] = says_yes[v]
+            values["margin", name] = margin[v]
         return values
 
     rows = compute(adapter, triples, Store(store, key), measure, what="answering")
@@ -68,9 +68,8 @@ def answers(
         columns=["id", "image_id", "category", "gold"],
     )
     table = about.merge(table, on="id", validate="one_to_many")
-    for column in ("right", "yes"):
-        table[column] = table[column] > 0.5
-    return table[["id", "image_id", "category", "gold", "edit", "p", "right", "yes"]]
+    table = table.assign(right=table["right"] > 0.5, yes=table["margin"] > 0)
+    return table[["id", "image_id", "category", "gold", "edit", "p", "right", "margin", "yes"]]
 
 
 def accuracy(table: pd.DataFrame) -> float:

@@ -14,6 +14,10 @@ LAMBDAS = ("minmax", "ratio", "raw", "equal")
 REMOVALS = ("zero", "mean")
 
 
+class NoFactors(ValueError):
+    """Eq. 9 has no value for these heads."""
+
+
 def rescaling_factors(importance: Mapping[Head, float], lam: str = "minmax") -> dict[Head, float]:
     """Lambda of each head of one set (Eq. 9).
 
@@ -24,7 +28,8 @@ def rescaling_factors(importance: Mapping[Head, float], lam: str = "minmax") -> 
             does; ``"equal"`` is 1 for all.
 
     Raises:
-        ValueError: an unknown form, or min-max of fewer than two different importances.
+        ValueError: an unknown form.
+        NoFactors: min-max of fewer than two different importances.
     """
     if lam not in LAMBDAS:
         raise ValueError(f"expected a lambda form in {LAMBDAS}, got {lam!r}")
@@ -37,7 +42,7 @@ def rescaling_factors(importance: Mapping[Head, float], lam: str = "minmax") -> 
     if lam == "ratio":
         return {h: v / high if high else 0.0 for h, v in c.items()}
     if high == low:
-        raise ValueError(
+        raise NoFactors(
             f"Eq. 9 divides by c_max - c_min, which is 0 for {len(c)} head(s) of importance "
             f"{high:.3g}; use K >= 2 with different scores, or lam='ratio'"
         )
@@ -72,18 +77,46 @@ def random_heads(
     return [[pool[i] for i in rng.choice(len(pool), n, replace=False)] for _ in range(draws)]
 
 
+def permuted_in_layers(
+    sets: HeadSets, draws: int, n_layers: int, n_heads: int, *, seed: int
+) -> list[HeadSets]:
+    """Random heads that match a choice layer by layer, importance included.
+
+    Each draw permutes the heads of every layer, so that only which heads of a layer were chosen
+    is left to chance: how many, how important, and whether two sets share one stays.
+    """
+    rng = np.random.default_rng(seed)
+    drawn = []
+    for _ in range(draws):
+        order = [rng.permutation(n_heads).tolist() for _ in range(n_layers)]
+        drawn.append(
+            HeadSets(
+                *(
+                    {Head(h.layer, order[h.layer][h.head]): c for h, c in own.items()}
+                    for own in sets
+                )
+            )
+        )
+    return drawn
+
+
 def table17_edits(
     sets: HeadSets,
     n_layers: int,
     n_heads: int,
     *,
     removal: str = "zero",
-    lam: str = "minmax",
+    lam: str | None = "minmax",
 ) -> dict[str, HeadEdits]:
     """The category's own rows of Table 17: without negative, without positive, rescaling.
 
     Args:
         removal: ``"zero"`` or ``"mean"`` of the layer's other heads.
+        lam: form of lambda (:func:`rescaling_factors`); ``None`` leaves the row out.
+
+    Raises:
+        ValueError: an unknown removal or form.
+        NoFactors: a form that is undefined for these heads.
     """
     if removal not in REMOVALS:
         raise ValueError(f"expected a removal in {REMOVALS}, got {removal!r}")
@@ -91,8 +124,5 @@ def table17_edits(
     def remove(heads: Mapping[Head, float]) -> HeadEdits:
         return HeadEdits.mask([list(heads)], n_layers, n_heads, by=removal)
 
-    return {
-        "w/o negative": remove(sets.negative),
-        "w/o positive": remove(sets.positive),
-        "rescaling": rescale(sets, n_layers, n_heads, lam=lam),
-    }
+    rows = {"w/o negative": remove(sets.negative), "w/o positive": remove(sets.positive)}
+    return rows if lam is None else rows | {"rescaling": rescale(sets, n_layers, n_heads, lam=lam)}

@@ -12,23 +12,37 @@ from PIL import Image
 
 from vseam_lib.editing.powerpaint import load_inpainter
 from vseam_lib.editing.task_tokens import TASK_TOKENS, task_prompts
-from vseam_lib.world import inpainter, inpainter_items, inpainter_stages
+from vseam_lib.vlm.load import WEIGHTS
+from vseam_lib.world import inpainter, inpainter_items, inpainter_metrics, inpainter_stages
 from vseam_lib.world.draw import draw
 from vseam_lib.world.questions import vocabulary
 from vseam_lib.world.scene import SIZE, sample_scene
 
+RECIPE = yaml.safe_load(inpainter_stages.RECIPE.read_text())
 SIZES = {"vae": [8, 16], "unet": [16, 24, 32], "text": 16, "text_layers": 1}
 MINIATURE = {
     "seed": 0,
     "processes": 1,
     "pool": 8,
     "sizes": SIZES,
-    "vae": {"steps": 2, "batch": 2, "window": 32, "lr": 1e-3, "kl": 1e-8, "objects": 4.0},
+    "vae": {
+        "steps": 2,
+        "lr": 1e-3,
+        "kl": 1e-8,
+        "objects": 4.0,
+        "texture": 3.0,
+        "phases": [
+            {"until": 0.5, "window": [32, 2], "near": False},
+            {"until": 1.0, "window": [16, 4], "near": True},
+        ],
+    },
+    "text": {"steps": 2, "batch": 2, "lr": 1e-3},
     "unet": {
         "steps": 4,
         "lr": 1e-3,
         "outside": 0.1,
         "early": 0.6,
+        "levels": 2,
         "phases": [
             {"until": 0.5, "windows": [[40, 2]]},
             {"until": 1.0, "windows": [[64, 2], [96, 1]]},
@@ -143,4 +157,25 @@ def test_training_from_the_command_line_writes_an_inpainter_that_edits(miniature
     assert changed.any() and not changed[~mask].any()
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["recipe"] == MINIATURE and metrics["parameters"] > 0
-    assert {p.stem for p in out.glob("*.pt")} == {"vae", "unet"}
+    assert {p.stem for p in out.glob("*.pt")} == {"vae", "text", "unet"}
+
+
+def test_the_shipped_inpainter_is_that_of_the_recipe_and_small():
+    folder = WEIGHTS / "tiny-powerpaint"
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["recipe"] == RECIPE, "the recipe changed after the weights were trained"
+    assert sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) < 25e6
+    assert load_inpainter("tiny-powerpaint").layout == "v1 merged"
+
+
+def test_the_shipped_inpainter_edits_as_measured():
+    floors = {"color": 60, "material": 50, "removal": 60}
+    measured = json.loads((WEIGHTS / "tiny-powerpaint" / "metrics.json").read_text())["heldout"]
+    assert measured.keys() >= floors.keys()
+    again = inpainter_metrics.heldout_success(
+        WEIGHTS / "tiny-powerpaint", per_category=4, scenes=16
+    )
+    assert set(again) == set(measured)
+    assert again["color"] >= 50 and again["removal"] >= 50
+    for name, floor in floors.items():
+        assert measured[name] >= floor

@@ -41,7 +41,7 @@ class EditSettings:
     base: str = ""
     prompt: str = "phrase"
     steps: int = 10
-    guidance: float = 2.0
+    guidance: float = 3.0
     fitting: float = 1.0
     window: int = 64
     composite: bool = True

@@ -3,6 +3,9 @@
 ``build/world/gqa`` then holds, for the splits ``train`` (a sample of what the models were trained
 on), ``analysis`` and ``heldout``, the files ``{split}_balanced_questions.json`` and
 ``{split}_sceneGraphs.json`` and, for all, ``images/``. The splits share no picture.
+
+``build/world/pope`` and ``build/world/cocoqa`` hold questions about other scenes, in the layouts
+of POPE and COCO-QA; see :mod:`vseam_lib.world.shifted`.
 """
 
 from __future__ import annotations
@@ -16,13 +19,22 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from vseam_lib.sources.cocoqa import OpenQuestion
 from vseam_lib.triples import Category
+from vseam_lib.world import shifted
 from vseam_lib.world.draw import draw
-from vseam_lib.world.questions import Question, ask
-from vseam_lib.world.scene import SIZE, SPLITS, Scene, mask_box, sample_scene
+from vseam_lib.world.questions import Question, ask, open_questions
+from vseam_lib.world.scene import (
+    SIZE,
+    SPLITS,
+    VISIBLE,
+    Scene,
+    all_show,
+    mask_box,
+    sample_scene,
+)
 
 SCENES = {"train": 120, "analysis": 560, "heldout": 560}
-VISIBLE = 40  # pixels of an object that must show for a question to be asked about it
 _OPERATION = {
     Category.COLOR: ("verify", "verifyAttr", "attr"),
     Category.MATERIAL: ("verify", "verifyAttr", "attr"),
@@ -65,6 +77,43 @@ def question(qid: str, seed: int = 0) -> tuple[Scene, Question]:
             if known == qid:
                 return scene, found
     raise KeyError(f"no question {qid!r} in the embedded world; expected an id from its export")
+
+
+def open_questions_of(split: str, index: int, seed: int = 0) -> Iterator[tuple[str, str, str, str]]:
+    """``(question id, kind, question, answer)``: an open question of every kind about a scene.
+
+    None about a scene with an object that does not show.
+    """
+    scene = sample_scene(split, index, seed)
+    if all_show(scene, draw(scene)[1]):
+        rng = np.random.default_rng([seed, SPLITS.index(split), index, 7 + len(Category)])
+        for kind, asked in open_questions(scene, rng).items():
+            yield f"{scene.id}-{kind}", kind, *asked
+
+
+def read_open(root: Path | str, split: str, scenes: int | None = None) -> list[OpenQuestion]:
+    """The open questions about the pictures of a split that :func:`export` wrote.
+
+    Args:
+        scenes: how many scenes of the split to ask about, the first; ``None`` for all.
+
+    Raises:
+        ValueError: a directory that :func:`export` did not write, or a split that is not there.
+    """
+    root = Path(root)
+    about = json.loads((root / "README.json").read_text()) if is_embedded(root) else {}
+    if split not in about.get("scenes", {}):
+        raise ValueError(
+            f"{root}: expected the embedded world's {split!r} split, found "
+            f"{', '.join(about.get('scenes', {})) or 'another data set'}"
+        )
+    found = []
+    for index in range(about["scenes"][split])[:scenes]:
+        for qid, kind, question, answer in open_questions_of(split, index, about["seed"]):
+            image_id = qid.split("-")[0]
+            path = root / "images" / f"{image_id}.png"
+            found.append(OpenQuestion(qid, image_id, path, question, answer, kind))
+    return found
 
 
 def is_embedded(root: Path | str) -> bool:
@@ -169,7 +218,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("build/world"))
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    export(args.out, args.seed)
+    shifted.export_pope(args.out / "pope", args.seed)
+    shifted.export_cocoqa(args.out / "cocoqa", args.seed)
+    export(args.out, args.seed)  # last: its marker stands for all
 
 
 if __name__ == "__main__":

@@ -19,6 +19,15 @@ from vseam_lib.world import ontology as o
 from vseam_lib.world.scene import Scene
 
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six")
+OPEN_KINDS = {  # kinds of open questions, told by their answers
+    "color": tuple(o.COLORS),
+    "material": o.MATERIALS,
+    "place": o.PLACES,
+    "count": NUMBERS,
+    "object": o.CLASSES,
+    "action": o.ACTIONS,
+}
+_TRIES = 200  # draws of an open question: enough that every kind a scene allows comes up
 
 
 @dataclass(frozen=True)
@@ -201,6 +210,23 @@ def open_question(scene: Scene, rng: np.random.Generator) -> tuple[str, str]:
     if obj.name in o.PEOPLE:
         return "how many people are there", NUMBERS[sum(x.name in o.PEOPLE for x in scene.objects)]
     return f"what is the color of the {obj.name}", obj.color
+
+
+def open_kind(answer: str) -> str:
+    """The kind of an open question, a key of :data:`OPEN_KINDS`, by its answer."""
+    for kind, answers in OPEN_KINDS.items():
+        if answer in answers:
+            return kind
+    raise ValueError(f"expected an answer of the embedded world, got {answer!r}")
+
+
+def open_questions(scene: Scene, rng: np.random.Generator) -> dict[str, tuple[str, str]]:
+    """One open question with its answer of every kind that the scene allows, by kind."""
+    found: dict[str, tuple[str, str]] = {}
+    for _ in range(_TRIES):
+        question, answer = open_question(scene, rng)
+        found.setdefault(open_kind(answer), (question, answer))
+    return {kind: found[kind] for kind in OPEN_KINDS if kind in found}
 
 
 def presence_question(scene: Scene, rng: np.random.Generator) -> tuple[str, str]:

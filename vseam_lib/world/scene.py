@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,6 +18,24 @@ from vseam_lib.world import ontology as o
 
 SIZE = 96  # pixels, both sides
 SPLITS = ("train", "analysis", "heldout")
+VISIBLE = 40  # pixels of an object that must show for a question to be asked about it
+
+
+class Ranges(NamedTuple):
+    """What a scene's objects are drawn from: half-open ranges of sizes (pixels) and of numbers.
+
+    Attributes:
+        target, person, other: sizes of what an action is done to, of who does it, and of the rest.
+        more: how many of the rest; a scene without an action has one more.
+    """
+
+    target: tuple[int, int] = (26, 34)
+    person: tuple[int, int] = (32, 40)
+    other: tuple[int, int] = (22, 34)
+    more: tuple[int, int] = (2, 4)
+
+
+USUAL = Ranges()  # of all splits
 
 
 @dataclass(frozen=True)
@@ -186,32 +205,39 @@ def sample_scene(split: str, index: int, seed: int = 0) -> Scene:
     scene_id = f"{SPLITS.index(split) + 1}{index:07d}"
     natural = split == "train"
     while True:
-        scene = _attempt(rng, scene_id, natural)
+        scene = attempt_scene(rng, scene_id, natural=natural)
         if scene is not None:
             return scene
 
 
-def _attempt(rng: np.random.Generator, scene_id: str, natural: bool) -> Scene | None:
+def attempt_scene(
+    rng: np.random.Generator, scene_id: str, *, natural: bool, ranges: Ranges = USUAL
+) -> Scene | None:
+    """Draw a scene, or ``None`` where its objects do not find room.
+
+    Args:
+        natural: with the natural co-occurrence of the training scenes.
+    """
     objects: list[SceneObject] = []
     action = None
     if rng.random() < 0.6:
         target_name = str(rng.choice(list(o.ACTIONS_ON)))
         person_name = str(rng.choice(o.PEOPLE))
         name = str(rng.choice(o.ACTIONS_ON[target_name]))
-        target = _object(rng, target_name, natural, (26, 34), (24, 72), (58, 78))
-        person = _object(rng, person_name, natural, (32, 40), (0, 96), (0, 96))
+        target = _object(rng, target_name, natural, ranges.target, (24, 72), (58, 78))
+        person = _object(rng, person_name, natural, ranges.person, (0, 96), (0, 96))
         objects = [target, person]
         action = Action(1, name, 0, int(rng.choice([-1, 1])))
         if not all(_inside(p) for p in Scene(scene_id, "grass", tuple(objects), action, 0).placed):
             return None
-    wanted = len(objects) + int(rng.integers(2, 4)) - (0 if action else -1)
+    wanted = len(objects) + int(rng.integers(*ranges.more)) - (0 if action else -1)
     for _ in range(60):
         if len(objects) == wanted:
             break
         name = str(rng.choice(o.CLASSES))
         if any(x.name == name for x in objects):
             continue
-        new = _object(rng, name, natural, (22, 34), (12, 84), (14, 82))
+        new = _object(rng, name, natural, ranges.other, (12, 84), (14, 82))
         trial = Scene(scene_id, "grass", (*objects, new), action, 0).placed
         if _inside(trial[-1], 0) and all(_overlap(p, trial[-1]) < 0.15 for p in trial[:-1]):
             objects.append(new)
@@ -239,6 +265,12 @@ def _object(rng, name, natural, sizes, xs, ys) -> SceneObject:
         name, color, material, float(rng.uniform(*xs)), float(rng.uniform(*ys)),
         int(rng.integers(*sizes)), bool(rng.random() < 0.5),
     )  # fmt: skip
+
+
+def all_show(scene: Scene, owner: np.ndarray) -> bool:
+    """Does every object show enough to be asked about? ``owner`` as of ``draw``."""
+    shown = np.bincount(owner[owner >= 0], minlength=len(scene.objects))
+    return bool((shown >= VISIBLE).all())
 
 
 def mask_box(mask: np.ndarray) -> Box:

@@ -34,6 +34,34 @@ def resampled_clusters(n: int, draws: int, seed: int) -> np.ndarray:
     return rng.multinomial(n, np.full(n, 1 / n), size=draws).astype(float)
 
 
+def resampled_means(
+    values: np.ndarray, clusters: Sequence[str], *, draws: int, seed: int
+) -> np.ndarray:
+    """Means over samples in each bootstrap draw of whole clusters, ``(draws, ...)``.
+
+    Args:
+        values: ``(N, ...)``, one array per sample.
+        clusters: the sample's image.
+
+    Raises:
+        ValueError: unequal lengths, non-finite values, or fewer than two clusters.
+    """
+    x = np.asarray(values, float)
+    if len(x) != len(clusters):
+        raise ValueError(f"expected one cluster per value, got {len(clusters)} for {len(x)}")
+    if not np.isfinite(x).all():
+        raise ValueError(f"expected finite values, got {int((~np.isfinite(x)).sum())} others")
+    names, index = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
+    if len(names) < 2:
+        raise ValueError("expected at least two clusters to resample, got one image")
+    flat = x.reshape(len(x), -1)
+    sums = np.zeros((len(names), flat.shape[1]))
+    np.add.at(sums, index, flat)
+    counts = resampled_clusters(len(names), draws, seed)
+    means = counts @ sums / (counts @ np.bincount(index))[:, None]
+    return means.reshape(draws, *x.shape[1:])
+
+
 def clustered_band(
     values: np.ndarray,
     clusters: Sequence[str],
@@ -52,21 +80,9 @@ def clustered_band(
         ValueError: unequal lengths, non-finite values, or fewer than two clusters. Do not trust
             the intervals below about 30 clusters.
     """
-    x = np.asarray(values, float)
-    if len(x) != len(clusters):
-        raise ValueError(f"expected one cluster per value, got {len(clusters)} for {len(x)}")
-    if not np.isfinite(x).all():
-        raise ValueError(f"expected finite values, got {int((~np.isfinite(x)).sum())} others")
-    names, index = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
-    if len(names) < 2:
-        raise ValueError("expected at least two clusters to resample, got one image")
-    flat = x.reshape(len(x), -1)
-    sums = np.zeros((len(names), flat.shape[1]))
-    np.add.at(sums, index, flat)
-    counts = resampled_clusters(len(names), draws, seed)
-    means = counts @ sums / (counts @ np.bincount(index))[:, None]
+    means = resampled_means(values, clusters, draws=draws, seed=seed)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    return Band(*(v.reshape(x.shape[1:]) for v in (flat.mean(0), low, high)))
+    return Band(np.asarray(values, float).mean(0), low, high)
 
 
 def clustered_mean(
