@@ -332,7 +332,9 @@ if objects and "action" in map(str, groups):
 judge(
     "actions-shift-more",
     {"lower": all(lower) if lower else None},
-    ours=f"lower than {sum(lower)} of {len(lower)} object categories, over all towers",
+    ours=f"lower than {sum(lower)} of {len(lower)} object categories, over all towers"
+    if lower
+    else "no accepted edits of actions, or none of objects",
 )
 
 # %% [markdown]

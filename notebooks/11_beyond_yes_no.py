@@ -56,16 +56,17 @@ score: str = "signed"  # signed (paper) or relu (as released)
 removal: str = "zero"  # heads are removed by zero or by the mean of the others
 lam: str = "minmax"  # minmax (Eq. 9), ratio, raw (as released) or equal
 overlap: str = "drop"  # heads in both lists: drop, both or disjoint
-draws: int = 20  # random sets of heads
+draws: int = 20  # random sets of heads, rescaled
+removals: int = 5  # random sets of heads, removed
 cocoqa: str = ""  # open questions in COCO-QA's layout, where `data` is not the embedded world
 coco_images: str = ""  # folder of COCO's pictures; "" takes images/ beside the questions
-n_open: int = 100  # open questions per kind, and yes/no ones per category; 0 takes all
+n_open: int = 60  # open questions per kind; 0 takes all
+n_yes: int = 20  # yes/no questions per category; 0 takes all
 tokens: int = 1  # tokens of an open answer at most
 
 # %% tags=["hide-input"]
 import pandas as pd
 from IPython.display import display
-from myst_nb import glue
 
 from vseam_lib import evaluate, figures, modulate, rescaled, tables, transfer
 from vseam_lib.causal.interventions import HeadEdits
@@ -92,7 +93,7 @@ shared = {t.image_id for t in chosen_on} & {t.image_id for t in tested_on}
 if shared:
     raise ValueError(f"{len(shared)} images are in both sets; expected disjoint splits")
 chosen_on = sample(chosen_on, n or None, seed)
-tested_on = sample(tested_on, n_open or None, seed)
+tested_on = sample(tested_on, n_yes or None, seed)
 if is_embedded(data):
     asked = read_open(data, heldout or split, scenes=2 * n_open or None)
     asked = [q for q in asked if q.image_id not in {t.image_id for t in chosen_on}]
@@ -154,15 +155,14 @@ named = {
 sets, left_out = transfer.head_sets(named, score=score, k=k, overlap=overlap, lam=lam)
 if "all" not in sets:
     raise ValueError(f"no heads: {dict(left_out)['all']}; or use overlap='disjoint', or more n")
-if left_out:
-    display(
-        tables.show(
-            pd.DataFrame(left_out, columns=["heads", "why they are left out"]),
-            caption="Sets of heads that are left out",
-        )
+display(
+    tables.show(
+        transfer.about_heads(named, sets, left_out, score=score, k=k),
+        caption=f"Sets of heads; all are those of {', '.join(heads_of)} together",
     )
+)
 removed = max(len(sets["all"].positive), len(sets["all"].negative))
-at_random = modulate.random_heads(removed, draws, *shape, seed=seed)
+at_random = modulate.random_heads(removed, removals, *shape, seed=seed)
 edits = {NONE: HeadEdits.none(*shape)}
 edits |= modulate.table17_edits(sets["all"], *shape, removal=removal, lam=lam)
 edits[RANDOM] = transfer.rescaled_at_random(sets["all"], *shape, lam=lam, draws=draws, seed=seed)
@@ -178,7 +178,7 @@ tables.show(
         ],
         columns=["set", "heads"],
     ),
-    caption=f"Heads chosen on {', '.join(heads_of)} together, most important first",
+    caption="Heads chosen by all together, most important first",
 )
 
 # %% tags=["hide-input"]
@@ -238,7 +238,7 @@ changes_by(
 #
 # The colour heads were found on questions such as whether a thing is red. If they carry colour, they
 # should serve the question which colour a thing has. Rows are the categories whose heads are
-# rescaled, columns the kinds of open question.
+# rescaled, columns the kinds of question.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "{run}-fig-own", "caption": "Change of exact match on open questions by whose heads are rescaled. Asterisk: the 95 % interval excludes 0."}, "image": {"alt": "Heat map of changes: categories whose heads are rescaled in rows, kinds of open question in columns."}}
 sources = ["rescaling", *(name for name in sets if name != "all")]
@@ -267,7 +267,6 @@ if asked:
     lower = transfer.against_random(-total["mean"], -drawn)
     if len(drawn) >= 19:
         chosen_ones = lower.p > 0.05
-    glue("open_change", float(total["mean"]), display=False)
     result = (
         f"{total['mean']:+.2f} points over open questions ({total['low']:+.2f} to "
         f"{total['high']:+.2f}), random heads {-lower.mean:+.2f}; "

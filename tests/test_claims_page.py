@@ -141,7 +141,8 @@ def cells_of(html: str, claim: str) -> list[str]:
 
 def test_the_ledger_shows_results_and_verdicts_of_every_run(built):
     html, warnings, _ = built
-    assert not warnings
+    # A second application in one process registers docutils' nodes and roles anew, and says so.
+    assert not [w for w in warnings.splitlines() if "is already registered" not in w]
     assert cells_of(html, "sky-is-blue") == [
         "480 nm", "partly 473 &lt;nm&gt;", "does not hold black",
     ]  # fmt: skip

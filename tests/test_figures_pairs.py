@@ -62,7 +62,12 @@ def test_every_kind_shows_its_pairs_and_their_mean():
 
 def test_joint_effects_stand_against_sums_by_kind():
     rows = pd.DataFrame(
-        {"kind": [KINDS[0], KINDS[0], RANDOM], "sum": [1, 2, 3], "joint": [4, 5, 6]}
+        {
+            "kind": [KINDS[0], KINDS[0], RANDOM],
+            "first_alone": [-1, 1, 3],
+            "second_alone": [2, 1, 0],
+            "joint": [4, 5, 6],
+        }
     )
     (ax,) = pairs.joint_against_sum(rows, unit="points").axes
     found = {line.get_label(): line.get_xydata().tolist() for line in ax.lines[:-1]}

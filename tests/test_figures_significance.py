@@ -19,6 +19,7 @@ AGAINST = ["original", "random remove", "w/o positive", "w/o negative"]
 
 def grown(**changed):
     rows = [("real", 0, f, f**0.5, 0.5 / f) for f in (10, 100, 1000)]
+    rows += [("other", 0, f, -0.5 * f**0.5, 0.7 / f) for f in (10, 100, 1000)]
     rows += [("chance", k, f, -0.1 * f**0.5, 0.9) for k in (1, 2) for f in (10, 100, 1000)]
     frame = pd.DataFrame(rows, columns=["comparison", "draw", "folds", "t", "p"])
     return frame.assign(**changed)
@@ -27,13 +28,15 @@ def grown(**changed):
 def test_growth_draws_every_comparison_and_every_valid_test_once_in_the_legend():
     figure = significance.fold_growth(grown(), {"McNemar": 0.2, "sign flips": 0.3})
     left, right = figure.axes
-    assert len(left.lines) == 3 + 1 and len(right.lines) == 3 + 2 + 1
+    assert len(left.lines) == 4 + 1 and len(right.lines) == 4 + 2 + 1
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [
-        "real", "chance", "McNemar: p = 0.2", "sign flips: p = 0.3", "5 % level",
+        "real", "other", "chance", "McNemar: p = 0.2", "sign flips: p = 0.3", "5 % level",
     ]  # fmt: skip
-    bold = [line for line in left.lines if line.get_label() == "real"]
-    assert bold[0].get_ydata() == pytest.approx(np.sqrt([10, 100, 1000]))
-    assert bold[0].get_linewidth() > left.lines[1].get_linewidth()
+    real, other, *chance = left.lines
+    assert real.get_ydata() == pytest.approx(np.sqrt([10, 100, 1000]))
+    assert other.get_ydata() == pytest.approx(0.5 * np.sqrt([10, 100, 1000]))
+    assert real.get_color() != other.get_color()
+    assert min(real.get_linewidth(), other.get_linewidth()) > chance[0].get_linewidth()
 
 
 def test_growth_shows_p_values_and_t_beyond_the_axes_at_their_edges():

@@ -29,6 +29,19 @@ def test_one_panel_per_measure_with_the_kinds_in_their_order():
     assert set(legend) == {"GQA heads", "random heads (range of draws)"}
 
 
+def test_an_edit_looks_the_same_in_every_panel_and_is_in_the_legend_once():
+    other = CHANGES.assign(
+        measure="yes-rate", edit=CHANGES["edit"].replace("GQA heads", "POPE heads")
+    )  # fmt: skip
+    both = pd.concat([CHANGES[CHANGES["measure"] == "accuracy"], other.drop_duplicates()])
+    both = both.drop_duplicates(["subset", "edit", "measure"])
+    figure = changes_by(both, "subset", panels="measure")
+    labels = [t.get_text() for t in figure.legends[0].get_texts()]
+    assert sorted(labels) == ["GQA heads", "POPE heads", "random heads (range of draws)"]
+    one, two = (ax.containers[-1].lines[0].get_color() for ax in figure.axes)
+    assert one != two
+
+
 def test_random_heads_are_a_bar_from_the_lowest_to_the_highest_draw():
     bars = changes_by(ACCURACY, "subset").axes[0].patches
     assert [(b.get_y(), b.get_height()) for b in bars] == [(-1.0, 3.0)] * 3

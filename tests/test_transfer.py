@@ -33,6 +33,17 @@ def test_heads_come_with_a_reason_where_there_are_none():
         transfer.head_sets({"both": effects_of(mixed)}, k=3, overlap="keep")
 
 
+def test_the_table_of_sets_counts_heads_in_both_lists():
+    effects = {"both": effects_of(np.arange(8) % 2 == 0), "good": effects_of(np.ones(3, bool))}
+    sets, left_out = transfer.head_sets(effects, k=6)
+    table = transfer.about_heads(effects, sets, left_out, k=6).set_index("heads")
+    row = table.loc["both"]
+    assert row["in both lists"] > 0 and row["questions"] == 8 and row["wrong answers"] == 4
+    assert row["positive"] == row["negative"] == 6 - row["in both lists"]
+    assert table.loc["good", "left out because"].startswith("no wrong answers")
+    assert table.loc["good", ["in both lists", "positive", "negative"]].tolist() == [0, 0, 0]
+
+
 def test_random_heads_keep_layers_and_factors():
     edits = transfer.rescaled_at_random(SETS, 3, 4, lam="minmax", draws=30, seed=0)
     own = rescale(SETS, 3, 4, lam="minmax").scale[0]

@@ -70,6 +70,33 @@ def head_sets(
     return found, left_out
 
 
+def about_heads(
+    effects: Mapping[str, Effects],
+    sets: Mapping[str, HeadSets],
+    left_out: Sequence[tuple[str, str]],
+    *,
+    score: str = "signed",
+    k: int | float = 10,
+) -> pd.DataFrame:
+    """Sizes of the sets of :func:`head_sets`, one row per name.
+
+    Columns: ``heads`` (the name), ``questions``, ``wrong answers``, ``in both lists`` (of the K
+    heads of each side, before any rule), ``positive``, ``negative`` (heads after the rule) and
+    ``left out because``.
+    """
+    rows = []
+    for name, own in effects.items():
+        both = 0
+        if own.right.any() and not own.right.all():
+            lists = top_heads(causal_scores(own, score), k, "both")
+            both = len(lists.positive.keys() & lists.negative.keys())
+        sizes = [len(side) for side in sets[name]] if name in sets else [0, 0]
+        why = dict(left_out).get(name, "")
+        rows.append((name, len(own.right), int((~own.right).sum()), both, *sizes, why))
+    columns = ["heads", "questions", "wrong answers", "in both lists", "positive", "negative"]
+    return pd.DataFrame(rows, columns=[*columns, "left out because"])
+
+
 def rescaled_at_random(
     sets: HeadSets, n_layers: int, n_heads: int, *, lam: str, draws: int, seed: int
 ) -> HeadEdits:

@@ -8,6 +8,7 @@ from vseam_lib.causal.interactions import (
     interaction_table,
     kinds_of,
     mean_interactions,
+    reading,
     sign_flip_p,
 )
 from vseam_lib.causal.pairs import PairEffects, all_pairs
@@ -32,7 +33,25 @@ def effects_with(interaction, *, noise=0.02, seed=0):
 def test_the_kind_of_a_pair_is_that_of_its_heads():
     kinds = kinds_of(all_pairs(HEADS), HEADS[:2], HEADS[2:])
     assert kinds == [KINDS[0], *[KINDS[2]] * 4, KINDS[1]]
-    assert set(READINGS) == set(KINDS)
+
+
+@pytest.mark.parametrize(
+    "both, first, second, neither, means",
+    [
+        # How likely the right answer is with both heads, without one or the other, without both.
+        (1, 1, 1, 0, "one stands in for the other"),
+        (1, 0, 0, 0, "one needs the other"),
+        (0, 1, 1, 1, "one needs the other to harm"),
+        (0, 0.1, 0.1, 1, "one stands in for the other's harm"),
+        (0.5, 0, 1, 0, "the harmful one undoes the helpful one"),
+        (0.5, 0, 1, 1, "the helpful one makes up for the harmful one"),
+    ],
+)
+def test_an_interaction_is_read_by_what_either_head_does(both, first, second, neither, means):
+    interaction = neither - first - second + both
+    alone = (first - both or -1e-9, second - both or -1e-9)
+    assert reading(*alone, interaction) == reading(*alone[::-1], interaction) == means
+    assert means in sum(READINGS.values(), ())
 
 
 def test_a_head_in_both_lists_or_in_none_has_no_kind():
@@ -50,7 +69,8 @@ def test_the_table_holds_every_pair_and_finds_the_one_that_interacts():
         "L0.H0+L0.H1", "L0.H0+L1.H0", "L0.H0+L2.H3", "L0.H1+L1.H0", "L0.H1+L2.H3", "L1.H0+L2.H3",
     ]  # fmt: skip
     assert table["apart"].tolist() == [0, 1, 2, 1, 2, 1]
-    assert np.allclose(table["joint"] - table["sum"], table["interaction"])
+    alone = table["first_alone"] + table["second_alone"]
+    assert np.allclose(table["joint"] - alone, table["interaction"])
     assert ((table["low"] <= table["interaction"]) & (table["interaction"] <= table["high"])).all()
     assert (table["q"] >= table["p"] - 1e-12).all()
     assert (table["q"] < 0.05).tolist() == [False, True, False, False, False, False]

@@ -58,6 +58,8 @@ def test_every_draw_has_as_many_clusters_as_there_are():
     assert counts.mean(0) == pytest.approx(np.ones(8), abs=0.2)
     assert np.array_equal(counts, resampled_clusters(8, 500, 0))
     assert not np.array_equal(counts, resampled_clusters(8, 500, 1))
+    with pytest.raises(ValueError, match="read-only"):
+        counts[0, 0] = 7
 
 
 def test_the_interval_of_one_number_is_its_band():

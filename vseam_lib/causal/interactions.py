@@ -1,7 +1,8 @@
 """What the interactions of :mod:`vseam_lib.causal.pairs` mean, and which exceed chance.
 
 1. A pair is positive-positive, negative-negative or positive-negative by the lists that its heads
-   come from, or random; :data:`READINGS` says what the sign of its interaction means.
+   come from, or random. What its interaction means depends on what its heads do by themselves
+   (:data:`READINGS`).
 2. A pair's interaction is tested by flipping the signs of whole images, and the pairs' p-values
    are adjusted for their number (:func:`interaction_table`).
 3. How nearly effects add up is one number over all pairs (:func:`additivity`).
@@ -22,15 +23,27 @@ from vseam_lib.vlm.adapter import Head
 KINDS = ("positive-positive", "negative-negative", "positive-negative")
 RANDOM = "random"
 
-# By kind: what it means that masking both lowers the right answer more, and less, than the sum.
+# By what masking either does to the right answer: what it means that masking both leaves it less
+# likely, and more likely, than the sum says.
 READINGS = {
-    "positive-positive": ("one stands in for the other", "one needs the other"),
-    "negative-negative": ("one needs the other to harm", "one stands in for the other's harm"),
-    "positive-negative": (
-        "the negative one undoes the positive one",
-        "the positive one makes up for the negative one",
+    "both lower it": ("one stands in for the other", "one needs the other"),
+    "both raise it": ("one needs the other to harm", "one stands in for the other's harm"),
+    "one lowers, one raises it": (
+        "the harmful one undoes the helpful one",
+        "the helpful one makes up for the harmful one",
     ),
 }
+
+
+def reading(first: float, second: float, interaction: float) -> str:
+    """What an interaction means, a text of :data:`READINGS`.
+
+    Args:
+        first, second: the changes ``D(a)`` and ``D(b)`` on the same questions. They, not the list
+            that a head is in, say whether it helps here.
+    """
+    raised = (first > 0) + (second > 0)
+    return list(READINGS.values())[[0, 2, 1][raised]][int(interaction > 0)]
 
 
 def kinds_of(
@@ -103,13 +116,13 @@ def interaction_table(
         unit: see :meth:`~vseam_lib.causal.pairs.PairEffects.interaction`.
 
     Returns:
-        Columns ``first, second`` (names of heads), ``kind, apart`` (layers between them), ``sum``
-        and ``joint`` (mean ``D(a) + D(b)`` and ``D(a, b)``), ``interaction, low, high`` (95 %,
-        images resampled), ``p`` (:func:`sign_flip_p`) and ``q``: the least false discovery rate
-        at which the pair would be among the discoveries (Benjamini and Hochberg, J. Royal
-        Statistical Society B 57, 1995), over the pairs of this table.
+        Columns ``first, second`` (names of heads), ``kind, apart`` (layers between them),
+        ``first_alone, second_alone, joint`` (means of ``D(a)``, ``D(b)`` and ``D(a, b)``),
+        ``interaction, low, high`` (95 %, images resampled), ``p`` (:func:`sign_flip_p`) and
+        ``q``: the least false discovery rate at which the pair would be among the discoveries
+        (Benjamini and Hochberg, J. Royal Statistical Society B 57, 1995), over this table.
     """
-    values = effects.interaction(unit)
+    values, (first, second) = effects.interaction(unit), effects.single_changes(unit)
     band = clustered_band(values, clusters, draws=draws, seed=seed)
     p = sign_flip_p(values, clusters, flips=flips, seed=seed)
     return pd.DataFrame(
@@ -118,7 +131,8 @@ def interaction_table(
             "second": [str(b) for _, b in effects.pairs],
             "kind": list(kinds),
             "apart": [b.layer - a.layer for a, b in effects.pairs],
-            "sum": effects.summed_change(unit).mean(0),
+            "first_alone": first.mean(0),
+            "second_alone": second.mean(0),
             "joint": effects.joint_change(unit).mean(0),
             "interaction": band.mean,
             "low": band.low,
@@ -162,7 +176,7 @@ def additivity(
     Raises:
         ValueError: fewer than two pairs or images.
     """
-    joint, summed = effects.joint_change(unit), effects.summed_change(unit)
+    joint, summed = effects.joint_change(unit), sum(effects.single_changes(unit))
     names, index = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
     if joint.shape[1] < 2 or len(names) < 2:
         raise ValueError(

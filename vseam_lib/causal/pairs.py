@@ -68,16 +68,17 @@ class PairEffects:
         """
         return _in_unit(self.joint, unit) - _in_unit(self.clean, unit)[:, None]
 
-    def summed_change(self, unit: str = "probability") -> np.ndarray:
-        """``D(a) + D(b)`` of every triple and pair, ``(N, len(pairs))``."""
+    def single_changes(self, unit: str = "probability") -> tuple[np.ndarray, np.ndarray]:
+        """``D(a)`` and ``D(b)`` of every triple and pair, each ``(N, len(pairs))``."""
         alone = _in_unit(self.single, unit) - _in_unit(self.clean, unit)[:, None]
         at = {h: k for k, h in enumerate(self.heads)}
         first, second = ([at[pair[side]] for pair in self.pairs] for side in (0, 1))
-        return alone[:, first] + alone[:, second]
+        return alone[:, first], alone[:, second]
 
     def interaction(self, unit: str = "probability") -> np.ndarray:
         """``I(a, b) = D(a, b) - D(a) - D(b)`` of every triple and pair, ``(N, len(pairs))``."""
-        return self.joint_change(unit) - self.summed_change(unit)
+        first, second = self.single_changes(unit)
+        return self.joint_change(unit) - first - second
 
 
 def _in_unit(log_odds: np.ndarray, unit: str) -> np.ndarray:
@@ -92,9 +93,9 @@ def all_pairs(heads: Iterable[Head]) -> list[Pair]:
 
 
 def matched_heads(
-    heads: Sequence[Head], n_layers: int, n_heads: int, *, seed: int
+    heads: Sequence[Head], to: Sequence[Head], n_layers: int, n_heads: int, *, seed: int
 ) -> dict[Head, Head]:
-    """For each head a random other one of its layer, none twice and none of ``heads``.
+    """For each of the heads ``to`` a random other one of its layer, none twice, none of ``heads``.
 
     Pairs of the matches thus lie in the same layers as pairs of the heads. Where a layer has no
     head left, the match comes from the nearest layer that has.
@@ -108,17 +109,17 @@ def matched_heads(
     }
     free = {layer: [h for h in others if h not in set(heads)] for layer, others in free.items()}
     others = sum(map(len, free.values()))
-    if len(heads) > others:
+    if len(to) > others:
         raise ValueError(
-            f"expected at most {others} heads to match, as many as the model has besides them, "
-            f"got {len(heads)}; use fewer (k_pairs)"
+            f"expected at most {others} heads to match, as many as the model has besides the "
+            f"{len(heads)} given, got {len(to)}; pair or match fewer"
         )
-    found = {h: free[h.layer].pop() for h in heads if free[h.layer]}
-    for head in heads:
+    found = {h: free[h.layer].pop() for h in to if free[h.layer]}
+    for head in to:
         if head not in found:
             near = min((i for i in free if free[i]), key=lambda i: (abs(i - head.layer), i))
             found[head] = free[near].pop()
-    return {h: found[h] for h in heads}
+    return {h: found[h] for h in to}
 
 
 def mask_pairs(

@@ -98,16 +98,16 @@ def joint_against_sum(table: pd.DataFrame, *, unit: str) -> Figure:
     """Effect of masking both heads of a pair against the sum of their single effects.
 
     Args:
-        table: rows ``kind, sum, joint``.
+        table: rows ``kind, first_alone, second_alone, joint``.
     """
     figure, ax = plt.subplots(figsize=(5.2, 4.6), layout="constrained")
     for kind, (color, marker) in KIND_STYLE.items():
         own = table[table["kind"] == kind]
         if len(own):
+            alone, label = own["first_alone"] + own["second_alone"], f"{kind} ({len(own)})"
             ax.plot(
-                own["sum"], own["joint"], marker, color=color, ms=4, alpha=0.6, mfc="none",
-                label=f"{kind} ({len(own)})",
-            )  # fmt: skip
+                alone, own["joint"], marker, color=color, ms=4, alpha=0.6, mfc="none", label=label
+            )
     ax.axline((0, 0), slope=1, color="#999999", lw=0.9, zorder=0)
     ax.set_xlabel(f"sum of the effects of masking one ({unit})")
     ax.set_ylabel(f"effect of masking both ({unit})")

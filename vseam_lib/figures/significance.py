@@ -25,22 +25,22 @@ def fold_growth(growth: pd.DataFrame, valid: Mapping[str, float]) -> Figure:
     """|t| and p of the fold test against its number of folds.
 
     Args:
-        growth: rows ``comparison, draw, folds, t, p``; the first comparison is drawn bold, others
-            (by chance alone) thin.
+        growth: rows ``comparison, draw, folds, t, p``; draw 0 is a comparison of interest and
+            bold, others (by chance alone) are thin.
         valid: p of other tests of the first comparison, by name: level lines.
     """
     figure, axes = plt.subplots(1, 2, figsize=(8.4, 4.1), layout="constrained")
-    first = growth["comparison"].iloc[0]
-    for (comparison, _), own in growth.groupby(["comparison", "draw"], sort=False):
-        bold = comparison == first
-        style = {"color": COLORS[0] if bold else "#b0b0b0", "lw": 2.2 if bold else 0.8}
-        style |= {"zorder": 3 if bold else 1, "label": comparison}
+    colors = iter(COLORS)
+    for (comparison, draw), own in growth.groupby(["comparison", "draw"], sort=False):
+        thin = {"color": "#b0b0b0", "lw": 0.8, "zorder": 1}
+        style = thin if draw else {"color": next(colors), "lw": 2.2, "zorder": 3}
+        style["label"] = comparison
         own = own.sort_values("folds")
         axes[0].plot(own["folds"], own["t"].abs().clip(SMALLEST_T, LARGEST_T), **style)
         axes[1].plot(own["folds"], own["p"].clip(lower=SMALLEST_P), **style)
     axes[0].axhline(1.96, color="#888888", lw=0.9, ls="--")
     axes[0].set_ylabel("|t| of the fold test")
-    for (name, p), color, line in zip(valid.items(), COLORS[1:], LINES, strict=False):
+    for (name, p), color, line in zip(valid.items(), colors, LINES, strict=False):
         label = f"{name}: p = {p:.2g}"
         axes[1].axhline(max(p, SMALLEST_P), color=color, ls=line, lw=1.8, label=label, zorder=4)
     axes[1].axhline(0.05, color="#888888", lw=0.9, ls="--", label="5 % level")

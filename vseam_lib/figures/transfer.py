@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -41,19 +43,27 @@ def changes_by(
     )  # fmt: skip
     for ax in axes.flat[len(names) :]:
         ax.set_axis_off()
+    styles = {
+        edit: (COLORS[k % len(COLORS)], MARKERS[k % len(MARKERS)])
+        for k, edit in enumerate(e for e in dict.fromkeys(changes["edit"]) if e != random)
+    }
+    shown = {}
     for ax, name in zip(axes.flat, names, strict=False):
         part = changes[changes[panels] == name] if panels else changes
-        _panel(ax, part, by, random)
+        _panel(ax, part, by, random, styles)
         ax.set_ylabel(label.format(name))
-    handles, labels = axes[0, 0].get_legend_handles_labels()
+        handles, labels = ax.get_legend_handles_labels()
+        shown |= dict(zip(labels, handles, strict=True))
     figure.legend(
-        handles, labels, loc="outside upper center", ncols=min(4, len(labels)), frameon=False,
+        shown.values(), shown, loc="outside upper center", ncols=min(4, len(shown)), frameon=False,
         fontsize=9,
     )  # fmt: skip
     return closed(figure)
 
 
-def _panel(ax: Axes, part: pd.DataFrame, by: str, random: str) -> None:
+def _panel(
+    ax: Axes, part: pd.DataFrame, by: str, random: str, styles: Mapping[str, tuple[str, str]]
+) -> None:
     kinds = list(dict.fromkeys(part[by]))
     edits = [e for e in dict.fromkeys(part["edit"]) if e != random]
     x = np.arange(len(kinds))
@@ -69,7 +79,7 @@ def _panel(ax: Axes, part: pd.DataFrame, by: str, random: str) -> None:
         at = x + 0.7 * ((k + 0.5) / len(edits) - 0.5)
         ax.errorbar(
             at, row["mean"], yerr=[row["mean"] - row["low"], row["high"] - row["mean"]],
-            fmt=MARKERS[k % len(MARKERS)], color=COLORS[k % len(COLORS)], ms=5, lw=1.3, label=edit,
+            fmt=styles[edit][1], color=styles[edit][0], ms=5, lw=1.3, label=edit,
         )  # fmt: skip
     ax.axhline(0, color="#777777", lw=0.9, zorder=1)
     low, high = ax.get_ylim()

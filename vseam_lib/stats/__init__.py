@@ -26,7 +26,7 @@ from vseam_lib.stats.folds import (
     t_over_folds,
 )
 from vseam_lib.stats.paired import Paired
-from vseam_lib.stats.power import design_effect, minimal_detectable, power_to_detect
+from vseam_lib.stats.power import churn, design_effect, minimal_detectable, power_to_detect
 from vseam_lib.stats.significance import (
     BootstrapTest,
     McNemar,
@@ -48,6 +48,7 @@ __all__ = [
     "Paired",
     "SignFlip",
     "bootstrap_test",
+    "churn",
     "clustered_band",
     "clustered_mean",
     "design_effect",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -28,10 +29,13 @@ class Band(NamedTuple):
     high: np.ndarray
 
 
+@lru_cache(maxsize=2)  # several measures of one sample resample it alike
 def resampled_clusters(n: int, draws: int, seed: int) -> np.ndarray:
-    """How often each of ``n`` clusters occurs in each bootstrap draw, ``(draws, n)``."""
+    """How often each of ``n`` clusters occurs in each bootstrap draw, ``(draws, n)``, read-only."""
     rng = np.random.default_rng(seed)
-    return rng.multinomial(n, np.full(n, 1 / n), size=draws).astype(float)
+    counts = rng.multinomial(n, np.full(n, 1 / n), size=draws).astype(float)
+    counts.setflags(write=False)
+    return counts
 
 
 def resampled_means(

@@ -1,7 +1,8 @@
 """What difference a paired comparison could show at all.
 
-The power of McNemar's test for given discordance (Connor, Biometrics 43, 1987), for as many
-independent questions as the clustered ones are worth.
+The power of McNemar's test (Connor, Biometrics 43, 1987), for as many independent questions as
+the clustered ones are worth. Two systems that are right equally often still differ on some
+questions, which cancel each other: the *churn*. A true difference comes on top of it.
 """
 
 from __future__ import annotations
@@ -29,36 +30,44 @@ def design_effect(pairs: Paired) -> float:
     return float((residuals**2).sum() * images / (images - 1) / (len(d) * variance))
 
 
+def churn(pairs: Paired) -> float:
+    """Questions gained and lost that cancel each other, per cent.
+
+    Raises:
+        ValueError: answers averaged over draws.
+    """
+    return 100 * 2 * min(pairs.discordant) / len(pairs.difference)
+
+
 def power_to_detect(
-    change: float,
-    *,
-    n: float,
-    discordance: float,
-    design_effect: float = 1.0,
-    alpha: float = 0.05,
+    change: float, *, n: float, churn: float, design_effect: float = 1.0, alpha: float = 0.05
 ) -> float:
-    """Chance that a two-sided test finds a true difference, 0 to 1; 0 if nothing is discordant.
+    """Chance that a two-sided test finds a true difference, 0 to 1.
 
     Args:
         change: the true difference of accuracy, points.
         n: questions.
-        discordance: questions that exactly one system answers rightly, per cent.
+        churn: questions that the systems differ on without one being ahead, per cent.
 
     Raises:
-        ValueError: a change larger than the discordance allows, or sizes out of range.
+        ValueError: sizes out of range, or a change and churn of more than all questions.
     """
-    _check(n, discordance, design_effect, alpha)
-    if abs(change) > discordance:
+    good = n > 0 and 0 <= churn <= 100 and design_effect > 0 and 0 < alpha < 1
+    if not good or not np.isfinite([change, n, churn, design_effect, alpha]).all():
         raise ValueError(
-            f"expected a change of at most the discordance ({discordance:g} per cent), got "
-            f"{change:g} points"
+            "expected n > 0, churn in 0 to 100 per cent, design_effect > 0 and alpha in 0 to 1, "
+            f"got {n}, {churn}, {design_effect} and {alpha} for a change of {change}"
         )
-    if discordance == 0:
+    delta, psi = abs(change) / 100, (abs(change) + churn) / 100
+    if psi > 1 + 1e-9:
+        raise ValueError(
+            f"expected a change of at most {100 - churn:g} points beside a churn of {churn:g} per "
+            f"cent, got {change:g}"
+        )
+    if psi == 0:
         return 0.0
-    psi, delta = discordance / 100, abs(change) / 100
-    worth = n / design_effect
-    spread = math.sqrt(psi - delta**2) or math.ulp(1.0)
-    distance = delta * math.sqrt(worth)
+    spread = math.sqrt(max(psi - delta**2, 0)) or math.ulp(1.0)
+    distance = delta * math.sqrt(n / design_effect)
     critical = stats.norm.isf(alpha / 2) * math.sqrt(psi)
     far, near = (distance - critical) / spread, (-distance - critical) / spread
     return float(stats.norm.cdf(far) + stats.norm.cdf(near))
@@ -66,7 +75,7 @@ def power_to_detect(
 
 def minimal_detectable(
     n: float,
-    discordance: float,
+    churn: float,
     *,
     design_effect: float = 1.0,
     alpha: float = 0.05,
@@ -74,32 +83,21 @@ def minimal_detectable(
 ) -> float:
     """The smallest true difference in points that a test finds with the given power.
 
-    Infinite if even a discordance that goes all one way would be missed: then the sample can
-    show nothing. Do not trust it below about ten discordant questions.
+    Infinite if the sample is too small to find any. Do not trust it where it stands for fewer than
+    about ten questions.
 
     Args:
-        n: questions.
-        discordance: questions that exactly one system answers rightly, per cent.
+        n, churn, design_effect, alpha: as for :func:`power_to_detect`.
     """
-    _check(n, discordance, design_effect, alpha)
     if not alpha < power < 1:
         raise ValueError(f"expected a power between alpha = {alpha} and 1, got {power}")
 
     def missing(change: float) -> float:
-        found = power_to_detect(
-            change, n=n, discordance=discordance, design_effect=design_effect, alpha=alpha
+        return -power + power_to_detect(
+            change, n=n, churn=churn, design_effect=design_effect, alpha=alpha
         )
-        return found - power
 
-    if missing(discordance) < 0:
+    least, most = 1e-9, 100.0 - churn
+    if missing(most) < 0:
         return math.inf
-    return float(optimize.brentq(missing, 0.0, discordance))
-
-
-def _check(n: float, discordance: float, design_effect: float, alpha: float) -> None:
-    good = n > 0 and 0 <= discordance <= 100 and design_effect > 0 and 0 < alpha < 1
-    if not good or not np.isfinite([n, discordance, design_effect, alpha]).all():
-        raise ValueError(
-            "expected n > 0, discordance in 0 to 100 per cent, design_effect > 0 and alpha in 0 to "
-            f"1, got {n}, {discordance}, {design_effect} and {alpha}"
-        )
+    return float(optimize.brentq(missing, least, most))

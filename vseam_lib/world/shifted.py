@@ -32,10 +32,10 @@ from vseam_lib.world.scene import SIZE, SPLITS, Ranges, Scene, all_show, attempt
 
 SHIFTED = Ranges(target=(22, 26), person=(27, 32), other=(19, 22), more=(3, 4))
 GROUND = {  # sky and ground in RGB, as in vseam_lib.world.draw
-    "grass": ((225, 190, 160), (165, 150, 75)),
-    "street": ((120, 125, 160), (62, 66, 98)),
-    "room": ((165, 195, 190), (115, 95, 110)),
-    "water": ((215, 180, 200), (70, 135, 115)),
+    "grass": ((180, 160, 205), (130, 180, 50)),
+    "street": ((120, 125, 160), (62, 62, 66)),
+    "room": ((235, 175, 135), (175, 95, 70)),
+    "water": ((215, 180, 200), (110, 190, 220)),
 }
 HORIZON = (48, 60)  # rows; elsewhere 30 to 46
 CLUTTER = (11, 16)  # spots, half-open; elsewhere 4 to 10
