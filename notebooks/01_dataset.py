@@ -374,7 +374,7 @@ if len(agreement):
     agreement["turned (%)"] = 100 * agreement["n"] / agreement["right"].clip(lower=1)
     glue("selected", int(agreement[agreement["model"] == model]["n"].sum()), display=False)
     own = agreement[agreement["model"] == model]
-    glue("turned", 100 * own["n"].sum() / max(1, own["right"].sum()), display=False)
+    glue("turned", float(100 * own["n"].sum() / max(1, own["right"].sum())), display=False)
     display(
         tables.show(
             agreement[["model", "category", "accepted", "right", "n", "turned (%)"]].rename(

@@ -53,8 +53,9 @@ overlap: str = "drop"  # heads in both lists: drop, both or disjoint
 draws: int = 20  # random sets of heads
 shares: list = [0.1, 0.2, 0.3, 0.4, 0.5, 1.0]  # of the images that choose heads
 repeats: int = 10  # draws of each share
-n_curve: int = 12  # of the n questions, those that test these draws and guide the greedy choice
-n_test: int = 24  # of the n held-out questions, those that compare settings and choices
+n_curve: int = 16  # of the n questions, those that test these draws and guide the greedy choice
+n_test: int = 32  # of the n held-out questions, those that compare settings and choices
+n_transfer: int = 80  # of the n held-out questions, those that other categories' heads are used on
 ks: list = [1, 2, 5, 10, 15, 20]  # heads per set to compare
 forms: list = ["minmax", "ratio", "raw", "equal"]  # forms of lambda to compare
 strengths: list = [0.25, 0.5, 1.0, 2.0]  # multiples of every lambda to compare
@@ -297,7 +298,8 @@ tables.show(
 # {eq}`eq-9` and {eq}`eq-10`. As in the paper, one test set contains the questions that choose; the
 # other one does not. Within a repeat, larger shares contain the smaller ones. A draw can be left
 # without heads, because none of its questions is answered wrongly or because {eq}`eq-9` is not
-# defined for its lists. It is then counted, and the mean is over the others.
+# defined for its lists. It is then counted, and the mean is over the others. Categories that the
+# full sample leaves without rescaling take no part.
 
 # %% tags=["hide-input"]
 drawn = {
@@ -312,15 +314,15 @@ drawn = {
         lam=lam,
         seed=seed,
     )
-    for c in sets
+    for c in rescalable
 }
-with_heads = [c for c, own in drawn.items() if any(draw.sets for draw in own)]
 few = {
     name: by_category(sample(triples, n_curve or None, seed)) for name, triples in images.items()
 }
+glue("curve_questions", sum(len(few[outside].get(c, [])) for c in rescalable), display=False)
 by_share, curves = {}, {}
 for name, own in few.items():
-    parts = [dd.answer_draws(vlm, drawn[c], own[c], store, lam=lam) for c in with_heads if c in own]
+    parts = [dd.answer_draws(vlm, drawn[c], own[c], store, lam=lam) for c in rescalable if c in own]
     if parts:
         by_share[name] = pd.concat(parts, ignore_index=True)
         curves[name] = dd.curve(by_share[name])
@@ -345,10 +347,14 @@ missing = by["without heads"].agg(["sum", "size"])
 rows.insert(1, "draws without heads", [f"{a} of {b}" for a, b in missing.to_numpy()])
 for name, frame in curves.items():
     own = frame[frame["group"] == "average"].set_index("share").reindex(rows.index)
-    rows[name] = [
-        shown(mean, "+.2f") + ("" if pd.isna(sd) else f" ± {sd:.2f}")
-        for mean, sd in own[["mean", "sd"]].to_numpy()
-    ]
+    cells = []
+    for share, mean, sd in own[["mean", "sd"]].itertuples():
+        tested = dd.against_full(by_share[name], share, kept=0, seed=seed) if mean == mean else None
+        spread = "" if pd.isna(sd) else f" ± {sd:.2f}"
+        cells.append(
+            f"{mean:+.2f}{spread} ({tested.low:+.1f} to {tested.high:+.1f})" if tested else "–"
+        )
+    rows[name] = cells
 average = theirs[theirs["group"] == "average"].set_index("share").reindex(rows.index)
 rows["paper"] = average["mean"]
 rows["paper, of the full gain"] = 100 * average["recovered"]
@@ -362,24 +368,29 @@ tables.show(
     },
     "By share of the pictures: wrong answers per category; draws without heads, all categories "
     "together; Jaccard overlap of the lists with the full ones; change of accuracy by rescaling, "
-    "averaged over categories, mean ± SD over draws (points)",
+    "averaged over categories: mean ± SD over draws, and 95 % interval over test pictures (points)",
 )
 
 # %% [markdown]
 # A list from few questions can help on the questions that chose it and share few heads with the
-# full list. The band is the standard deviation over draws of the questions that choose. It says
-# nothing of the questions that test, of which there are `n_curve` per category.
+# full list. The bands and the SD are over draws of the questions that choose. How far the questions
+# that test could have come out otherwise is another matter: there are
+# {glue:text}`curve_questions` of them on pictures that chose no head, and the intervals in brackets
+# resample their pictures.
 
 # %% [markdown]
 # ## K, the form of λ and its strength
 #
-# One thing varies at a time, on held-out questions; the grey stripe marks the setting of the rest
-# of this chapter. `ratio` divides by the largest importance instead of {eq}`eq-9`, `raw` leaves the
+# One thing varies at a time, on {glue:text}`test_questions` of the held-out questions, about
+# {glue:text}`test_images` pictures; the grey stripe marks the setting of the rest of this chapter. `ratio` divides by the largest importance instead of {eq}`eq-9`, `raw` leaves the
 # importance as it is, `equal` doubles every positive head and silences every negative one. A
 # strength multiplies all λ; factors stay between 0 and 2.
 
 # %% tags=["hide-input"]
 test = by_category(sample(images[outside], n_test or None, seed))
+tested = [t for c, own in test.items() if c in sets for t in own]
+glue("test_questions", len(tested), display=False)
+glue("test_images", len({t.image_id for t in tested}), display=False)
 varied = sensitivity.settings(
     ks=ks, forms=forms, strengths=strengths, k=k, lam=lam, n_heads_total=len(vlm.heads)
 )
@@ -413,7 +424,7 @@ if undefined:
     counts = counts.groupby("setting", sort=False)["category"].agg(", ".join).reset_index()
     display(tables.show(counts, caption="Settings without factors (Eq. 9), and where"))
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "{run}-fig-settings", "caption": "Change of accuracy and of yes-rate on pictures that chose no head, with 95 % intervals that resample pictures: by K, by the form of λ, and by its strength. Each over the categories in which it has factors."}, "image": {"alt": "Three panels of changes in accuracy and yes-rate by K, form and strength of lambda."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "{run}-fig-sensitivity", "caption": "Change of accuracy and of yes-rate on pictures that chose no head, with 95 % intervals that resample pictures: by K, by the form of λ, and by its strength. Each over the categories in which it has factors."}, "image": {"alt": "Three panels of changes in accuracy and yes-rate by K, form and strength of lambda."}}
 spans = []
 for what, settings in varied.items():
     field = {"K": "k", "form": "lam", "strength": "strength"}[what]
@@ -490,7 +501,8 @@ if len(random_gains):
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "{run}-fig-transfer", "caption": "Change of accuracy when the heads of one category (rows) are rescaled on the questions of another (columns), on pictures that chose no head. Asterisk: the 95 % interval, pictures resampled, excludes 0; with this many cells some do by chance. Frames: concept levels."}, "image": {"alt": "Matrix of changes in accuracy by the category of the heads and of the questions."}}
 if rescalable:
-    moved = rescaled.transfer(vlm, sets, images[outside], store, lam=lam)
+    asked = sample(images[outside], n_transfer or None, seed)
+    moved = rescaled.transfer(vlm, sets, asked, store, lam=lam)
     cells = ch.with_intervals(moved, ["heads_of", "category"], measures=["accuracy"], seed=seed)
     figure = drawing.transfer_map(cells)
 else:
@@ -571,9 +583,9 @@ said = []
 for name, frame in curves.items():
     average = frame[frame["group"] == "average"].set_index("share")["mean"]
     some, full = (
-        f"{average[share]:+.2f}" if share in average else "no heads" for share in (TENTH, 1.0)
+        f"{average[share]:+.2f} points" if share in average else "none" for share in (TENTH, 1.0)
     )
-    said.append(f"{name}: {some} with a tenth, {full} points with all")
+    said.append(f"{name}: {some} with a tenth, {full} with all")
 judge(
     "tenth-of-data-comparable",
     {
@@ -591,7 +603,7 @@ behind = {}
 for name, tried in by_share.items():
     own = {c: part for c, part in tried.groupby("category")}
     both = {c: p for c, p in own.items() if {TENTH, 1.0} <= set(p["share"])}
-    if len(both) == len(sets):
+    if len(both) == len(rescalable):
         behind[name] = {c: dd.against_full(p, TENTH, seed=seed) for c, p in both.items()}
 
 

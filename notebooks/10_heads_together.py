@@ -182,7 +182,7 @@ drawing.interaction_matrix(
     key, {str(h): side_of[h] for h in sorted(side_of)}, label="interaction (points)"
 )
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "{run}-fig-kinds", "caption": "Interactions by kind of pair, in the probability of the right answer (left) and in its log-odds (right): every pair's mean over questions, and the mean over pairs with its 95 % interval, which resamples pictures."}, "image": {"alt": "Two panels of interactions for positive-positive, negative-negative, positive-negative and random pairs, with means and intervals."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "{run}-fig-pair-kinds", "caption": "Interactions by kind of pair, in the probability of the right answer (left) and in its log-odds (right): every pair's mean over questions, and the mean over pairs with its 95 % interval, which resamples pictures."}, "image": {"alt": "Two panels of interactions for positive-positive, negative-negative, positive-negative and random pairs, with means and intervals."}}
 drawing.interaction_kinds(
     {
         f"interaction ({name})": (

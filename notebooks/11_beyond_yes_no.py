@@ -215,7 +215,7 @@ tables.show(
 # random heads: rescaling on the left, removal on the right.
 
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "{run}-fig-kinds", "caption": "Change of right answers by kind of question under rescaling and under removal. Grey: range over the draws of the same edit of random heads, with their mean."}, "image": {"alt": "Two panels with the change per kind of question: rescaling, and removal of negative and of positive heads."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "{run}-fig-open-kinds", "caption": "Change of right answers by kind of question under rescaling and under removal. Grey: range over the draws of the same edit of random heads, with their mean."}, "image": {"alt": "Two panels with the change per kind of question: rescaling, and removal of negative and of positive heads."}}
 def under(wanted, chance):
     """Changes under some edits, with the draws of one kind as random heads."""
     draw = answered["edit"].str.fullmatch(rf"{chance}(/\d+)?")

@@ -429,7 +429,7 @@ judge(
 # differences of the level's tasks in Table 17, whatever the weights. A question's difference is 1, 0
 # or -1, which gives the standard deviation of a fold's mean a lower bound.
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "{run}-fig-folds", "caption": "Table 18 for LLaVA. Left: printed mean differences, and the range of the tasks' differences in Table 17. Right: printed standard deviations, and the smallest that folds of this size can have. Filled: outside what is possible, beyond three standard errors."}, "image": {"alt": "Two panels of markers per level and baseline; filled markers lie outside their range or below their bound."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "{run}-fig-table18", "caption": "Table 18 for LLaVA. Left: printed mean differences, and the range of the tasks' differences in Table 17. Right: printed standard deviations, and the smallest that folds of this size can have. Filled: outside what is possible, beyond three standard errors."}, "image": {"alt": "Two panels of markers per level and baseline; filled markers lie outside their range or below their bound."}}
 means, spreads = folds.means(), folds.spreads()
 pictures.fold_differences(means, spreads)
 
@@ -463,7 +463,7 @@ judge(
 # the same questions about objects that are there, and differ in the absent ones, so a model with one
 # edit has one recall. (Heads chosen per subset would give three; the paper does not speak of that.)
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "{run}-fig-pope", "caption": "Recall against the false-positive rate that accuracy and recall imply. Arrows lead from the unedited to the edited model; bars are what rounding allows. To the upper right lies a model that says Yes more often."}, "image": {"alt": "Two panels with arrows from unedited to edited models, most of them pointing up and to the right."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "{run}-fig-printed-pope", "caption": "Recall against the false-positive rate that accuracy and recall imply. Arrows lead from the unedited to the edited model; bars are what rounding allows. To the upper right lies a model that says Yes more often."}, "image": {"alt": "Two panels with arrows from unedited to edited models, most of them pointing up and to the right."}}
 asked = pope.results()
 pictures.implied_rates(asked)
 

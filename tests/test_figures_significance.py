@@ -25,22 +25,23 @@ def grown(**changed):
     return frame.assign(**changed)
 
 
-def test_growth_draws_every_comparison_and_every_valid_test_once_in_the_legend():
-    figure = significance.fold_growth(grown(), {"McNemar": 0.2, "sign flips": 0.3})
+def test_growth_sets_comparisons_with_a_valid_test_apart_from_those_by_chance():
+    figure = significance.fold_growth(grown(), {"real": 0.2, "other": 0.3})
     left, right = figure.axes
-    assert len(left.lines) == 4 + 1 and len(right.lines) == 4 + 2 + 1
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
-        "real", "other", "chance", "McNemar: p = 0.2", "sign flips: p = 0.3", "5 % level",
-    ]  # fmt: skip
-    real, other, *chance = left.lines
+    real, other, *chance = left.lines[:-1]
     assert real.get_ydata() == pytest.approx(np.sqrt([10, 100, 1000]))
     assert other.get_ydata() == pytest.approx(0.5 * np.sqrt([10, 100, 1000]))
-    assert real.get_color() != other.get_color()
+    assert real.get_color() != other.get_color() and len(chance) == 2
     assert min(real.get_linewidth(), other.get_linewidth()) > chance[0].get_linewidth()
+    level = {line.get_color(): line.get_ydata()[0] for line in right.lines[4:-1]}
+    assert level == {real.get_color(): 0.2, other.get_color(): 0.3}
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        "real", "other", "chance", "permutation test, same comparison", "5 % level",
+    ]  # fmt: skip
 
 
 def test_growth_shows_p_values_and_t_beyond_the_axes_at_their_edges():
-    left, right = significance.fold_growth(grown(t=math.inf, p=0.0), {"exact": 0.0}).axes
+    left, right = significance.fold_growth(grown(t=math.inf, p=0.0), {"real": 0.0}).axes
     assert (left.lines[0].get_ydata() == significance.LARGEST_T).all()
     assert (right.lines[0].get_ydata() == significance.SMALLEST_P).all()
     low, high = right.get_ylim()

@@ -18,32 +18,31 @@ from vseam_lib.triples import Category, Level
 SMALLEST_P = 1e-12  # smaller ones are drawn here
 SMALLEST_T, LARGEST_T = 0.1, 1e4  # likewise, and an infinite one
 FOLD_TEST = "fold t-test"
-LINES = (":", "--", "-.", (0, (5, 1)))
 
 
 def fold_growth(growth: pd.DataFrame, valid: Mapping[str, float]) -> Figure:
-    """|t| and p of the fold test against its number of folds.
+    """Size of t, and p, of the fold test against its number of folds.
 
     Args:
-        growth: rows ``comparison, draw, folds, t, p``; draw 0 is a comparison of interest and
-            bold, others (by chance alone) are thin.
-        valid: p of other tests of the first comparison, by name: level lines.
+        growth: rows ``comparison, draw, folds, t, p``; comparisons that are not in ``valid`` (by
+            chance alone) are thin.
+        valid: comparison to its p by a test without folds, a level line of the same colour.
     """
     figure, axes = plt.subplots(1, 2, figsize=(8.4, 4.1), layout="constrained")
-    colors = iter(COLORS)
-    for (comparison, draw), own in growth.groupby(["comparison", "draw"], sort=False):
+    colors = dict(zip(valid, COLORS, strict=False))
+    for (comparison, _), own in growth.groupby(["comparison", "draw"], sort=False):
         thin = {"color": "#b0b0b0", "lw": 0.8, "zorder": 1}
-        style = thin if draw else {"color": next(colors), "lw": 2.2, "zorder": 3}
-        style["label"] = comparison
+        bold = {"color": colors.get(comparison), "lw": 2.2, "zorder": 3}
+        style = (bold if comparison in colors else thin) | {"label": comparison}
         own = own.sort_values("folds")
         axes[0].plot(own["folds"], own["t"].abs().clip(SMALLEST_T, LARGEST_T), **style)
         axes[1].plot(own["folds"], own["p"].clip(lower=SMALLEST_P), **style)
-    axes[0].axhline(1.96, color="#888888", lw=0.9, ls="--")
+    for comparison, color in colors.items():
+        p = max(valid[comparison], SMALLEST_P)
+        axes[1].axhline(p, color=color, ls="--", lw=1.8, zorder=4)
+    axes[0].axhline(1.96, color="k", lw=0.9, ls=":")
+    axes[1].axhline(0.05, color="k", lw=0.9, ls=":")
     axes[0].set_ylabel("|t| of the fold test")
-    for (name, p), color, line in zip(valid.items(), colors, LINES, strict=False):
-        label = f"{name}: p = {p:.2g}"
-        axes[1].axhline(max(p, SMALLEST_P), color=color, ls=line, lw=1.8, label=label, zorder=4)
-    axes[1].axhline(0.05, color="#888888", lw=0.9, ls="--", label="5 % level")
     axes[1].set_ylabel("p-value")
     axes[1].set_ylim(SMALLEST_P / 2, 2)
     for ax in axes:
@@ -51,6 +50,8 @@ def fold_growth(growth: pd.DataFrame, valid: Mapping[str, float]) -> Figure:
         ax.set_yscale("log")
         ax.set_xlabel("number of folds")
     named = dict(zip(*axes[1].get_legend_handles_labels()[::-1], strict=True))  # each once
+    named["permutation test, same comparison"] = Line2D([], [], color="#444444", ls="--", lw=1.8)
+    named["5 % level"] = Line2D([], [], color="k", ls=":", lw=0.9)
     figure.legend(
         named.values(), named.keys(), loc="outside lower center", ncols=3, frameon=False, fontsize=8
     )

@@ -200,4 +200,5 @@ def table16(questions: Sequence[OpenQuestion]) -> pd.DataFrame:
                 "example": f"{own[0].question}: {own[0].answer}",
             }
         )
-    return pd.DataFrame(rows)
+    columns = ["kind", "size", "share", "answers", "repeats", "example"]
+    return pd.DataFrame(rows, columns=columns)
