@@ -32,8 +32,8 @@ def threshold_arrows(moves: pd.DataFrame) -> Figure:
             color, marker = _look(Category(row.category))
             ax.annotate(
                 "", (row.c1, row.d1), (row.c0, row.d0),
-                arrowprops={"arrowstyle": "-|>", "color": color, "lw": 1.6,
-                            "shrinkA": 0, "shrinkB": 0},
+                arrowprops={"arrowstyle": "-|>", "color": color, "lw": 1.5,
+                            "shrinkA": 0, "shrinkB": 0, "mutation_scale": 8},
             )  # fmt: skip
             ax.plot(row.c0, row.d0, marker, color=color, ms=6, mfc="white", label=row.category)
             ax.plot(row.c1, row.d1, ".", color=color, ms=3)
@@ -88,7 +88,7 @@ def gains_by_answer(gains: pd.DataFrame) -> Figure:
     rows = -(-len(edits) // columns)
     figure, axes = plt.subplots(
         rows, columns, figsize=(3.9 * columns + 0.3, 2.7 * rows + 0.6), squeeze=False,
-        layout="constrained", sharex=True, sharey=True,
+        layout="constrained", sharex=True, sharey="row",
     )  # fmt: skip
     for ax in axes.flat[len(edits) :]:
         ax.set_axis_off()
