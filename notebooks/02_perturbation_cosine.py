@@ -47,8 +47,8 @@ pool: str = "pooled"  # pooled (class token), projected (image tokens) or patche
 scale: str = "percent"  # of noise intensities: percent (fits the paper's order) or uint8
 fill: str = "black"  # of masked regions: black or mean
 region: str = "mask"  # what is masked: the edit's mask, or the object's box
-sweep_n: int = 3  # questions per category in the sweep of settings
-sweep_steps: list = [2, 5, 10, 20]  # denoising steps
+sweep_n: int = 5  # questions per category in the sweep of settings
+sweep_steps: list = [1, 2, 4, 8]  # denoising steps
 sweep_guidance: list = [1.0, 3.0, 5.0]  # guidance scales
 
 # %% tags=["hide-input"]

@@ -50,7 +50,8 @@ score: str = "signed"  # signed (paper) or relu (as released)
 removal: str = "zero"  # heads are removed by zero or by the mean of the others
 lam: str = "minmax"  # minmax (Eq. 9), ratio, raw (as released) or equal
 overlap: str = "drop"  # heads in both lists: drop, both or disjoint
-draws: int = 20  # random sets of heads
+draws: int = 20  # random sets of heads, rescaled instead of the chosen ones
+removals: int = 5  # random sets of heads, removed
 shares: list = [0.1, 0.2, 0.3, 0.4, 0.5, 1.0]  # of the images that choose heads
 repeats: int = 10  # draws of each share
 n_curve: int = 16  # of the n questions, those that test these draws and guide the greedy choice
@@ -79,8 +80,10 @@ from vseam_lib.verdict import judge
 from vseam_lib.vlm.load import load
 
 figures.use_style()
-if draws < 1:
-    raise ValueError(f"expected draws of at least 1, got {draws}")
+if draws < 1 or removals < 1:
+    raise ValueError(
+        f"expected draws and removals of at least 1, got draws={draws}, removals={removals}"
+    )
 # No analysis here needs boxes: absent objects may lack them, and some of GQA leave the image.
 lenient = {"on_missing_box": "keep", "clip_boxes": True}
 chosen_on = read_gqa(data, split, categories=categories, **lenient)
@@ -139,7 +142,9 @@ tables.show(
 
 # %% tags=["hide-input"]
 answered = {
-    name: rescaled.answer_edits(vlm, sets, triples, store, k=k, draws=draws, seed=seed, **factors)
+    name: rescaled.answer_edits(
+        vlm, sets, triples, store, k=k, draws=removals, seed=seed, **factors
+    )
     for name, triples in images.items()
 }
 
@@ -653,6 +658,6 @@ judge(
 # - With `overlap="drop"` a head in both lists is left alone. {eq}`eq-10` does not say what becomes of
 #   it; the paper's own lists contain such heads for InstructBLIP.
 # - {eq}`eq-9` gives the least important head of each set a factor of 1, so that K heads edit K - 1.
-# - Random removal is repeated `draws` times; the paper's cells are consistent with one draw.
+# - Random removal is repeated `removals` times; the paper's cells are consistent with one draw.
 # - The paper prints 10, 20, 30 and 50 % without a spread. Here pictures are drawn instead of
 #   questions, and the questions that test are fewer.

@@ -49,7 +49,7 @@ score: str = "signed"  # signed (paper) or relu (as released)
 removal: str = "zero"  # heads are removed by zero or by the mean of the others
 lam: str = "minmax"  # minmax (Eq. 9), ratio, raw (as released) or equal
 overlap: str = "drop"  # heads in both lists: drop, both or disjoint
-draws: int = 20  # random removals, at least one
+removals: int = 5  # random sets of heads, removed; at least one
 folds: int = 1000  # folds of the paper's test
 fold_size: int = 100  # questions per fold
 with_replacement: bool = True  # whether a fold may hold a question twice
@@ -113,7 +113,7 @@ if left_out:
 answered = {}
 for name, triples in questions.items():
     table = answer_edits(
-        vlm, chosen.sets, triples, store, k=k, removal=removal, lam=lam, draws=draws, seed=seed
+        vlm, chosen.sets, triples, store, k=k, removal=removal, lam=lam, draws=removals, seed=seed
     )
     rescaled = set(table.loc[table["edit"] == "rescaling", "category"])
     answered[name] = table[table["category"].isin(rescaled)]
@@ -502,6 +502,7 @@ def all_ahead(found):
 
 ahead = tested["held-out"]["significant"] & (tested["held-out"]["mean"] > 0)
 everywhere = together.set_index("against").loc["original"]
+glue("ahead", int(ahead.sum()), display=False)
 judge(
     "rescaling-significant",
     {"insample": all_ahead(tested["in-sample"]), "heldout": all_ahead(tested["held-out"])},
@@ -528,7 +529,7 @@ judge(
 #   no test of those questions can tell; the held-out columns are free of it.
 # - The paper does not say whether a fold can hold a question twice. Here it can
 #   (`with_replacement`), as in a bootstrap; without, the fold test errs more often still.
-# - Random removal is the mean over `draws` removals. The paper's cells are consistent with one
+# - Random removal is the mean over `removals` sets of heads. The paper's cells are consistent with one
 #   draw, whose folds spread more.
 # - Table 18 prints levels without saying how the categories of a level are weighted; here its
 #   questions are pooled, and categories that have no rescaling are left out.

@@ -373,6 +373,7 @@ tables.show(
 # %% tags=["hide-input"]
 d_prime = mean_change(outside, "rescaling", "d_prime")
 auc = mean_change(outside, "rescaling", "auc")
+glue("d_prime", d_prime.mean, display=False)
 judge(
     "rescaling-improves-discrimination",
     {"d_prime": d_prime.low > 0, "auc": auc.low > 0},
@@ -382,6 +383,7 @@ judge(
 # %% tags=["hide-input"]
 over_matched = from_draws(np.mean(list(beyond.values()), axis=0))
 over_fitted = from_draws(mean_of["rescaling"] - mean_of["best offset of the other pictures"])
+glue("over_offset", over_matched.mean, display=False)
 judge(
     "rescaling-beats-offset",
     {"matched": over_matched.low > 0, "fitted": over_fitted.low > 0},

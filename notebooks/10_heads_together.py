@@ -286,6 +286,8 @@ within = {
     for unit in UNITS
 }
 shares = {what: 100 * differ["probability", what] for what in measured}
+glue("interacting", shares["key"], display=False)
+glue("interacting_random", shares["random"], display=False)
 judge(
     "key-heads-independent",
     {

@@ -67,6 +67,7 @@ tokens: int = 1  # tokens of an open answer at most
 # %% tags=["hide-input"]
 import pandas as pd
 from IPython.display import display
+from myst_nb import glue
 
 from vseam_lib import evaluate, figures, modulate, rescaled, tables, transfer
 from vseam_lib.causal.interventions import HeadEdits
@@ -264,6 +265,7 @@ if asked:
     total = transfer.changes(part, "right", "kind", seed=seed)
     total = total[(total["kind"] == "all") & (total["edit"] == "rescaling")].iloc[0]
     drawn = transfer.draws_of(part, "right")
+    glue("open_change", float(total["mean"]), display=False)
     lower = transfer.against_random(-total["mean"], -drawn)
     if len(drawn) >= 19:
         chosen_ones = lower.p > 0.05

@@ -40,7 +40,7 @@ class EditSettings:
     inpainter: str = "tiny-powerpaint"
     base: str = ""
     prompt: str = "phrase"
-    steps: int = 10
+    steps: int = 4
     guidance: float = 3.0
     fitting: float = 1.0
     window: int = 64

@@ -38,13 +38,20 @@ class Item(NamedTuple):
 
 
 def item(
-    scene: Scene, image: np.ndarray, owner: np.ndarray, size: int, rng: np.random.Generator
+    scene: Scene,
+    image: np.ndarray,
+    owner: np.ndarray,
+    size: int,
+    rng: np.random.Generator,
+    *,
+    textured: float = 0.0,
 ) -> Item | None:
     """One example from a drawn scene, cut to a window; ``None`` if the mask does not fit into it.
 
     Args:
         size: side of the window in pixels, at most that of the picture; one that is smaller than
             :data:`WHOLE` shows part of an object and never an action.
+        textured: share of the examples that name an object's material, as far as scenes have some.
     """
     shown = [k for k in range(len(scene.objects)) if (owner == k).sum() >= 40]
     if not shown:
@@ -52,6 +59,10 @@ def item(
     act = scene.action
     pair = act and size >= WHOLE and {act.subject, act.object} <= set(shown)
     kind = rng.random()
+    made_of = [k for k in shown if scene.objects[k].material]
+    textured = bool(textured and made_of) and rng.random() < textured
+    if textured:
+        shown, pair, kind = made_of, False, 0.88 * kind
     if pair and kind < 0.3:
         silhouette = np.isin(owner, [act.subject, act.object])
         mask = loose(silhouette, rng)
@@ -59,7 +70,7 @@ def item(
     else:
         k = pick(rng, shown)
         silhouette = owner == k
-        text = object_phrase(scene, k, rng)
+        text = object_phrase(scene, k, rng, material=textured)
         if kind < 0.52:
             token, mask = SHAPE, grow(silhouette, int(rng.integers(0, 4)))
         elif kind < 0.88:
@@ -129,12 +140,16 @@ def cut_inside(mask: np.ndarray, size: int, rng: np.random.Generator) -> tuple[s
     return tuple(slice(k, k + size) for k in first)
 
 
-def object_phrase(scene: Scene, k: int, rng: np.random.Generator) -> str:
-    """Names an object, with its colour and material more often than not, or asks for it."""
-    obj = scene.objects[k]
-    color, material = rng.random() < 0.75, obj.material and rng.random() < 0.7
+def object_phrase(scene: Scene, k: int, rng: np.random.Generator, *, material: bool = False) -> str:
+    """Names an object, with its colour and material more often than not, or asks for it.
+
+    Args:
+        material: name the material in any case.
+    """
+    obj, always = scene.objects[k], material
+    color, material = rng.random() < 0.75, obj.material and (rng.random() < 0.7 or always)
     if rng.random() < 0.15:
-        if obj.material and rng.random() < 0.4:
+        if obj.material and (rng.random() < 0.4 or always):
             return f"Is the {obj.name} made of {obj.material}?"
         if rng.random() < 0.5:
             return f"Is there a {obj.name} in this picture?"

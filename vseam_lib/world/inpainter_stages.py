@@ -5,6 +5,7 @@
 3. UNet, text encoder and task tokens learn to restore what a mask hides, from the latent of the
    picture with the hole filled grey, the mask and the prompt. The loss counts mostly inside the
    mask, since edits are pasted into the original.
+4. They go on with more objects whose material the prompt names, many of them close up.
 """
 
 from __future__ import annotations
@@ -184,10 +185,10 @@ def loss_of_items(
 
 
 def train_painter(
-    pipe: StableDiffusionInpaintPipeline, drawn: list[Drawn], recipe: Mapping, run: Run
+    pipe: StableDiffusionInpaintPipeline, drawn: list[Drawn], recipe: Mapping, run: Run, stage: str
 ) -> None:
     """Train UNet, text encoder and task tokens."""
-    painter = Painter(pipe).train()
+    painter = Painter(pipe).train().requires_grad_(True)
     painter.unet.set_attn_processor(AttnProcessor())  # faster on a CPU than the fused one
 
     def loss_of(step: int, rng: np.random.Generator):
@@ -197,12 +198,12 @@ def train_painter(
         size, batch = phase["windows"][at]
         items: list[Item] = []
         while len(items) < batch:
-            made = item(*drawn[rng.integers(len(drawn))], size, rng)
+            made = item(*drawn[rng.integers(len(drawn))], size, rng, textured=recipe["textured"])
             items += [made] if made else []
         loss = loss_of_items(pipe, items, **{k: recipe[k] for k in ("outside", "early", "levels")})
         return loss, {f"loss {size}": loss.item()}
 
-    train(run, "unet", painter, [(painter.parameters(), 1.0)], recipe, loss_of)
+    train(run, stage, painter, [(painter.parameters(), 1.0)], recipe, loss_of)
     painter.unet.set_attn_processor(AttnProcessor2_0())
     painter.eval().requires_grad_(False)
 
@@ -218,7 +219,8 @@ def work(rank: int, recipe: dict, out: Path, to: Path, port: int) -> None:
     run.log(stage="pool", scenes=len(drawn))
     train_vae(pipe, drawn, recipe["vae"], run)
     train_text(pipe, drawn, recipe["text"], run)
-    train_painter(pipe, drawn, recipe["unet"], run)
+    for stage in ("unet", "materials"):
+        train_painter(pipe, drawn, recipe[stage], run, stage)
     if rank == 0:
         metrics = ship(pipe, recipe, to)
         run.log(stage="shipped", **metrics["heldout"])
@@ -230,6 +232,7 @@ def ship(pipe: StableDiffusionInpaintPipeline, recipe: dict, folder: Path) -> di
     parts = (pipe.unet, pipe.vae, pipe.text_encoder)
     for part in parts:
         part.half()
+    pipe.register_modules(tokenizer=inpainter.tokenizer())  # one that training has not set up
     pipe.save_pretrained(folder)
     metrics = {
         "heldout": heldout_success(folder),
