@@ -179,6 +179,8 @@ rule chapter:
         shipped=SHIPPED,
     output:
         "book/runs/{run}/{chapter}.ipynb",
+    # What others wait for comes first, so that no core is idle at the end.
+    priority: lambda wildcards: list(AFTER.values()).count(wildcards.chapter)
     wildcard_constraints:
         run="[A-Za-z0-9][A-Za-z0-9.-]*",
         chapter="[0-9]{2}_[a-z0-9_]+",

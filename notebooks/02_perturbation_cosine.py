@@ -37,7 +37,7 @@ categories: list = [
     "action",
     "spatial",
 ]  # which
-n: int = 40  # questions per category; 0 takes all
+n: int = 32  # questions per category; 0 takes all
 seed: int = 0  # of the sample and of the noise
 dtype: str = "float32"  # float32, bfloat16 or float64
 device: str = "cpu"  # cpu or cuda
@@ -47,7 +47,7 @@ pool: str = "pooled"  # pooled (class token), projected (image tokens) or patche
 scale: str = "percent"  # of noise intensities: percent (fits the paper's order) or uint8
 fill: str = "black"  # of masked regions: black or mean
 region: str = "mask"  # what is masked: the edit's mask, or the object's box
-sweep_n: int = 5  # questions per category in the sweep of settings
+sweep_n: int = 4  # questions per category in the sweep of settings
 sweep_steps: list = [1, 2, 4, 8]  # denoising steps
 sweep_guidance: list = [1.0, 3.0, 5.0]  # guidance scales
 

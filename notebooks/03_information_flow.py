@@ -32,7 +32,7 @@ data: str = "build/world/gqa"  # directory in GQA's layout
 split: str = "analysis"  # prefix of the question file
 edit: str = "powerpaint"  # corrupted images: powerpaint, oracle, gaussian-30, ..., or a folder
 compare: list = ["oracle", "gaussian-30"]  # other corruptions that the curves are held against
-n_compare: int = 40  # questions per category of that comparison; 0 takes all
+n_compare: int = 24  # questions per category of that comparison; 0 takes all
 editing: dict = {}  # settings of the edits that differ from the defaults
 edits: str = "build/edits"  # where edited images are kept
 categories: list = [
@@ -44,7 +44,7 @@ categories: list = [
     "action",
     "spatial",
 ]  # which
-n: int = 160  # questions per category; 0 takes all
+n: int = 96  # questions per category; 0 takes all
 seed: int = 0  # of the sample
 dtype: str = "float32"  # float32, bfloat16 or float64
 device: str = "cpu"  # cpu or cuda

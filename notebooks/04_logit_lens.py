@@ -37,11 +37,11 @@ categories: list = [
     "action",
     "spatial",
 ]  # which
-n: int = 160  # questions per category; 0 takes all
+n: int = 96  # questions per category; 0 takes all
 cases: int = 2  # single cases per figure
 top: int = 5  # tokens per layer
 edit: str = "powerpaint"  # edited images: powerpaint, oracle, gaussian-30, ..., or a folder
-n_compare: int = 40  # questions per category asked about edited images; 0 takes all
+n_compare: int = 24  # questions per category asked about edited images; 0 takes all
 editing: dict = {}  # settings of the edits that differ from the defaults
 edits: str = "build/edits"  # where edited images are kept
 seed: int = 0  # of the sample

@@ -39,7 +39,7 @@ categories: list = [
     "action",
     "spatial",
 ]  # which
-n: int = 160  # questions per category; 0 takes all
+n: int = 96  # questions per category; 0 takes all
 k: float = 10  # heads per set; below 1, a share of all heads
 seed: int = 0  # of the sample
 dtype: str = "float32"  # float32, bfloat16 or float64
@@ -48,9 +48,9 @@ store: str = "build/store"  # where per-sample results are kept
 prompt: str = "paper"  # paper (Table 8) or as_released
 mask: str = "mean"  # by the mean of the other heads (paper), zero, dataset (mean) or resample
 score: str = "signed"  # signed (paper) or relu (as released)
-mask_n: int = 16  # questions per category on which the other masks are compared
+mask_n: int = 8  # questions per category on which the other masks are compared
 edit: str = "powerpaint"  # edited images: powerpaint, oracle, gaussian-30, ..., or a folder
-n_compare: int = 40  # questions per category asked about edited images; 0 takes all
+n_compare: int = 24  # questions per category asked about edited images; 0 takes all
 editing: dict = {}  # settings of the edits that differ from the defaults
 edits: str = "build/edits"  # where edited images are kept
 attention_of: str = "image"  # share of the attention on image tokens (image) or of all (all)

@@ -38,7 +38,7 @@ categories: list = [
     "action",
     "spatial",
 ]  # which
-n: int = 160  # questions per category; 0 takes all
+n: int = 96  # questions per category; 0 takes all
 k: float = 10  # heads per set; below 1, a share of all heads
 seed: int = 0  # of the samples and of the random draws
 dtype: str = "float32"  # float32, bfloat16 or float64
@@ -54,9 +54,9 @@ draws: int = 20  # random sets of heads, rescaled instead of the chosen ones
 removals: int = 5  # random sets of heads, removed
 shares: list = [0.1, 0.2, 0.3, 0.4, 0.5, 1.0]  # of the images that choose heads
 repeats: int = 10  # draws of each share
-n_curve: int = 16  # of the n questions, those that test these draws and guide the greedy choice
-n_test: int = 32  # of the n held-out questions, those that compare settings and choices
-n_transfer: int = 80  # of the n held-out questions, those that other categories' heads are used on
+n_curve: int = 12  # of the n questions, those that test these draws and guide the greedy choice
+n_test: int = 24  # of the n held-out questions, those that compare settings and choices
+n_transfer: int = 48  # of the n held-out questions, those that other categories' heads are used on
 ks: list = [1, 2, 5, 10, 15, 20]  # heads per set to compare
 forms: list = ["minmax", "ratio", "raw", "equal"]  # forms of lambda to compare
 strengths: list = [0.25, 0.5, 1.0, 2.0]  # multiples of every lambda to compare

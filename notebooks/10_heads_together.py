@@ -35,10 +35,10 @@ categories: list = [
     "action",
     "spatial",
 ]  # which
-n: int = 160  # questions per category that choose the heads; 0 takes all
+n: int = 96  # questions per category that choose the heads; 0 takes all
 k_pairs: int = 8  # positive heads to pair, and as many negative ones
 k_random: int = 4  # of these per list, the first, that random heads are matched to
-n_pairs: int = 12  # held-out questions per category to mask pairs on; 0 takes all
+n_pairs: int = 10  # held-out questions per category to mask pairs on; 0 takes all
 level: str = ""  # attribute, object or relation; "" pools all questions
 seed: int = 0  # of the samples, the random heads and the resampled images
 dtype: str = "float32"  # float32, bfloat16 or float64

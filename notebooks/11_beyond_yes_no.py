@@ -44,7 +44,7 @@ heads_of: list = [
     "action",
     "spatial",
 ]  # categories that choose the heads together
-n: int = 160  # questions per category that choose the heads; 0 takes all
+n: int = 96  # questions per category that choose the heads; 0 takes all
 k: float = 10  # heads per set; below 1, a share of all heads
 seed: int = 0  # of the samples and of the random draws
 dtype: str = "float32"  # float32, bfloat16 or float64
@@ -60,8 +60,8 @@ draws: int = 20  # random sets of heads, rescaled
 removals: int = 5  # random sets of heads, removed
 cocoqa: str = ""  # open questions in COCO-QA's layout, where `data` is not the embedded world
 coco_images: str = ""  # folder of COCO's pictures; "" takes images/ beside the questions
-n_open: int = 60  # open questions per kind; 0 takes all
-n_yes: int = 20  # yes/no questions per category; 0 takes all
+n_open: int = 40  # open questions per kind; 0 takes all
+n_yes: int = 15  # yes/no questions per category; 0 takes all
 tokens: int = 1  # tokens of an open answer at most
 
 # %% tags=["hide-input"]
