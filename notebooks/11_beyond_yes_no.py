@@ -44,7 +44,7 @@ heads_of: list = [
     "action",
     "spatial",
 ]  # categories that choose the heads together
-n: int = 96  # questions per category that choose the heads; 0 takes all
+n: int = 80  # questions per category that choose the heads; 0 takes all
 k: float = 10  # heads per set; below 1, a share of all heads
 seed: int = 0  # of the samples and of the random draws
 dtype: str = "float32"  # float32, bfloat16 or float64
