@@ -77,11 +77,11 @@ HEAVY = {
     "02_perturbation_cosine",
     "03_information_flow",
     "04_logit_lens",
+    "05_heads",
     "06_rescaling",
     "08_ood_transfer",
     "10_heads_together",
 }
-LONGEST = "05_heads"  # gets all cores
 # These read edited pictures, which are made beforehand, in as many processes as there are cores.
 EDITED = {
     "01_dataset",
@@ -125,13 +125,6 @@ def edited(wildcards):
     """Return the marker of this run's edited pictures if the chapter reads them."""
     inpaints = (profile(wildcards.run).get("common") or {}).get("edit") == "powerpaint"
     return [f"build/edits/{wildcards.run}.json"] if inpaints and wildcards.chapter in EDITED else []
-
-
-def cores(wildcards):
-    """Return how many cores a chapter gets: all, half of them or one."""
-    if wildcards.chapter == LONGEST:
-        return workflow.cores
-    return max(1, workflow.cores // 2) if wildcards.chapter in HEAVY else 1
 
 
 def shown_chapters():
@@ -191,7 +184,7 @@ rule chapter:
     wildcard_constraints:
         run="[A-Za-z0-9][A-Za-z0-9.-]*",
         chapter="[0-9]{2}_[a-z0-9_]+",
-    threads: cores
+    threads: lambda wildcards: max(1, workflow.cores // 2) if wildcards.chapter in HEAVY else 1
     shell:
         "OMP_NUM_THREADS={threads} {PYTHON} -m vseam_lib.runner {wildcards.chapter}"
         " --profile {wildcards.run} -o {output}"

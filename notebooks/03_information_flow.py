@@ -44,7 +44,7 @@ categories: list = [
     "action",
     "spatial",
 ]  # which
-n: int = 80  # questions per category; 0 takes all
+n: int = 64  # questions per category; 0 takes all
 seed: int = 0  # of the sample
 dtype: str = "float32"  # float32, bfloat16 or float64
 device: str = "cpu"  # cpu or cuda

@@ -37,7 +37,7 @@ categories: list = [
     "action",
     "spatial",
 ]  # which
-n: int = 80  # questions per category; 0 takes all
+n: int = 64  # questions per category; 0 takes all
 cases: int = 2  # single cases per figure
 top: int = 5  # tokens per layer
 edit: str = "powerpaint"  # edited images: powerpaint, oracle, gaussian-30, ..., or a folder

@@ -39,7 +39,7 @@ categories: list = [
     "action",
     "spatial",
 ]  # which
-n: int = 80  # questions per category; 0 takes all
+n: int = 64  # questions per category; 0 takes all
 k: float = 10  # heads per set; below 1, a share of all heads
 seed: int = 0  # of the sample
 dtype: str = "float32"  # float32, bfloat16 or float64

@@ -38,7 +38,7 @@ categories: list = [
     "action",
     "spatial",
 ]  # which
-n: int = 80  # questions per category; 0 takes all
+n: int = 64  # questions per category; 0 takes all
 k: float = 10  # heads per set; below 1, a share of all heads
 seed: int = 0  # of the samples and of the random draws
 dtype: str = "float32"  # float32, bfloat16 or float64
@@ -55,7 +55,7 @@ removals: int = 5  # random sets of heads, removed
 shares: list = [0.1, 0.2, 0.3, 0.4, 0.5, 1.0]  # of the images that choose heads
 repeats: int = 10  # draws of each share
 n_curve: int = 12  # of the n questions, those that test these draws and guide the greedy choice
-n_test: int = 24  # of the n held-out questions, those that compare settings and choices
+n_test: int = 20  # of the n held-out questions, those that compare settings and choices
 n_transfer: int = 48  # of the n held-out questions, those that other categories' heads are used on
 ks: list = [1, 2, 5, 10, 15, 20]  # heads per set to compare
 forms: list = ["minmax", "ratio", "raw", "equal"]  # forms of lambda to compare

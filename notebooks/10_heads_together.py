@@ -35,7 +35,7 @@ categories: list = [
     "action",
     "spatial",
 ]  # which
-n: int = 80  # questions per category that choose the heads; 0 takes all
+n: int = 64  # questions per category that choose the heads; 0 takes all
 k_pairs: int = 8  # positive heads to pair, and as many negative ones
 k_random: int = 4  # of these per list, the first, that random heads are matched to
 n_pairs: int = 10  # held-out questions per category to mask pairs on; 0 takes all

@@ -55,7 +55,10 @@ def gain_curves(ours: Mapping[str, pd.DataFrame], printed: pd.DataFrame) -> Figu
         ax.set_ylabel(label, fontsize=9)
         ax.set_xlabel("share of the images (%)", fontsize=9)
         ax.tick_params(labelbottom=True)
-    axes.flat[len(panels) - 1].legend(frameon=False, fontsize=8)
+    figure.legend(
+        *axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3,
+        frameon=False, fontsize=8,
+    )  # fmt: skip
     return closed(figure)
 
 
