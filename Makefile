@@ -29,7 +29,7 @@ data: $(INSTALLED) ## write out the embedded world
 	@$(SNAKEMAKE) build/world/gqa/README.json
 
 test: $(INSTALLED) browser ## run all tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES) --dist loadfile --no-loadscope-reorder
 
 lint: $(INSTALLED) ## check style and format
 	$(BIN)/ruff check .

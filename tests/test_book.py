@@ -282,6 +282,8 @@ def test_page_passes_the_accessibility_rules(tab, path, theme):
     from axe_playwright_python.sync_playwright import Axe
 
     page = tab(f"{path}.html", theme=theme)
+    # Entries of the library have the same markup hundreds of times; auditing all takes minutes.
+    page.evaluate("document.querySelectorAll('dl.py').forEach((e, k) => k > 40 && e.remove())")
     rules = {
         "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"],
         "rules": {rule: {"enabled": False} for rule in NOT_OURS},

@@ -42,7 +42,7 @@ def test_gains_have_a_panel_per_level_with_both_test_sets_and_the_paper():
         assert (band.min(), band.max()) == pytest.approx((-0.1, 4.5))
     last = figure.axes[3]
     assert list(last.lines[0].get_ydata()) == pytest.approx([10, 50, 100])
-    assert [t.get_text() for t in last.get_legend().get_texts()] == ["same", "other", "paper"]
+    assert [t.get_text() for t in figure.legends[0].get_texts()] == ["same", "other", "paper"]
 
 
 def test_gains_of_one_level_have_no_empty_panels():

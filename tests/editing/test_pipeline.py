@@ -246,9 +246,9 @@ def test_padding_repeats_the_edge_and_masks_nothing_new():
     "values, message",
     [
         ({"step": 3}, "did you mean 'steps'"),
-        ({"steps": "three"}, "expected steps like 10"),
+        ({"steps": "three"}, "expected steps like 4"),
         ({"composite": 1}, "expected composite like True"),
-        ({"steps": True}, "expected steps like 10"),
+        ({"steps": True}, "expected steps like 4"),
         ({"steps": 0}, "at least 1 step"),
         ({"fitting": 1.5}, "fitting degree"),
         ({"prompt": "poem"}, "poem"),
@@ -261,4 +261,4 @@ def test_a_setting_that_does_not_exist_or_fit_is_refused(values, message):
 
 def test_a_profile_sets_what_it_names():
     settings = EditSettings.of({"guidance": 3, "filter": {"psnr": 20.0}})
-    assert (settings.guidance, settings.filter, settings.steps) == (3, {"psnr": 20.0}, 10)
+    assert (settings.guidance, settings.filter, settings.steps) == (3, {"psnr": 20.0}, 4)
