@@ -116,9 +116,9 @@ def world_data(wildcards):
 
 
 def earlier(wildcards):
-    """Return the chapter that this one builds on, to be run before it but not because of it."""
+    """Return the chapter that this one builds on."""
     found = AFTER.get(wildcards.chapter)
-    return [ancient(f"book/runs/{wildcards.run}/{found}.ipynb")] if found else []
+    return [f"book/runs/{wildcards.run}/{found}.ipynb"] if found else []
 
 
 def edited(wildcards):
