@@ -34,6 +34,8 @@ PAGES = ["index"] + [
     for part in TOC["parts"]
     for chapter in part["chapters"]
 ]
+# The second run's pages come from the same chapters as the first one's.
+OWN_MARKUP = [page for page in PAGES if not page.startswith(f"runs/{RUNS['tiny-instructblip']}/")]
 # Markup that docutils writes for every bibliography; no page can change it.
 NOT_OURS = ("aria-deprecated-role", "aria-required-children")
 spec = importlib.util.spec_from_file_location("vseam_book", ROOT / "book/_ext/vseam_book.py")
@@ -277,7 +279,7 @@ def test_a_chapter_says_how_it_was_run_and_folds_its_code(tab):
 
 @pytest.mark.browser
 @pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("path", PAGES)
+@pytest.mark.parametrize("path", OWN_MARKUP)
 def test_page_passes_the_accessibility_rules(tab, path, theme):
     from axe_playwright_python.sync_playwright import Axe
 
