@@ -60,8 +60,8 @@ def item(
     pair = act and size >= WHOLE and {act.subject, act.object} <= set(shown)
     kind = rng.random()
     made_of = [k for k in shown if scene.objects[k].material]
-    textured = bool(textured and made_of) and rng.random() < textured
-    if textured:
+    named = bool(textured and made_of) and rng.random() < textured
+    if named:
         shown, pair, kind = made_of, False, 0.88 * kind
     if pair and kind < 0.3:
         silhouette = np.isin(owner, [act.subject, act.object])
@@ -70,7 +70,7 @@ def item(
     else:
         k = pick(rng, shown)
         silhouette = owner == k
-        text = object_phrase(scene, k, rng, material=textured)
+        text = object_phrase(scene, k, rng, material=named)
         if kind < 0.52:
             token, mask = SHAPE, grow(silhouette, int(rng.integers(0, 4)))
         elif kind < 0.88:
