@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("openai", reason="the extra 'editing' brings openai")
-
 from vseam_lib.editing.batch import read_batch, submit_batch, write_batch
 from vseam_lib.editing.chat_server import ChatServer, LanguageModelError, retry_after
 from vseam_lib.editing.counterfactual import Counterfactual, Refusal

@@ -8,7 +8,6 @@ from PIL import Image
 
 from vseam_lib.editing.powerpaint import load_inpainter
 from vseam_lib.editing.powerpaint_items import Item, Sampling, by_size
-from vseam_lib.vlm.load import WEIGHTS
 
 LAYOUTS = ("merged", "overlay", "older", "v2")
 POOR = "worst quality, low quality, normal quality, bad quality, blurry"
@@ -206,8 +205,6 @@ def test_nothing_to_edit_is_nothing_edited(merged):
 
 
 def test_the_shipped_inpainter_edits(job):
-    if not (WEIGHTS / "tiny-powerpaint" / "model_index.json").is_file():
-        pytest.skip(f"no tiny-powerpaint in {WEIGHTS}; `make weights` trains it")
     inpainter = load_inpainter("tiny-powerpaint")
     (edited,) = inpainter.edit(**only(job, 0), steps=2)
     assert inpainter.layout == "v1 merged" and edited.size == (16, 16)
