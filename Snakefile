@@ -90,8 +90,8 @@ EDITED = {
     "04_logit_lens",
     "05_heads",
 }
-# The later chapters start from the sweep of chapter 5 and the answers of chapter 6, which they
-# find in the store if those ran before.
+# The later chapters start from the sweep of chapter 5 and the answers of chapter 6, which those
+# leave in the store.
 AFTER = {
     "06_rescaling": "05_heads",
     "07_significance": "06_rescaling",

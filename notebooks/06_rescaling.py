@@ -72,7 +72,7 @@ from vseam_lib import data_dependence as dd
 from vseam_lib import figures, greedy, modulate, paper, rescaled, sensitivity, tables
 from vseam_lib.causal import ranking as rank
 from vseam_lib.causal.interventions import HeadEdits
-from vseam_lib.evaluate import answers
+from vseam_lib.evaluate import answers, without_numbers
 from vseam_lib.figures import rescaling as drawing
 from vseam_lib.sources.gqa import read_gqa
 from vseam_lib.triples import Category, by_category, sample, split_by_image
@@ -161,9 +161,7 @@ order = [str(c) for c in sets]
 
 def per_category(table, column):
     """Per cent of `column` by edit and category, with the SD between random draws."""
-    table = table.assign(
-        draw=table["edit"], edit=table["edit"].str.split("/[0-9]", regex=True).str[0]
-    )
+    table = table.assign(draw=table["edit"], edit=without_numbers(table["edit"]))
     by_draw = 100 * table.groupby(["edit", "draw", "category"])[column].mean()
     mean = by_draw.groupby(["edit", "category"]).mean().unstack()
     sd = by_draw.groupby(["edit", "category"]).std().unstack()
@@ -387,9 +385,10 @@ tables.show(
 # ## K, the form of λ and its strength
 #
 # One thing varies at a time, on {glue:text}`test_questions` of the held-out questions, about
-# {glue:text}`test_images` pictures; the grey stripe marks the setting of the rest of this chapter. `ratio` divides by the largest importance instead of {eq}`eq-9`, `raw` leaves the
-# importance as it is, `equal` doubles every positive head and silences every negative one. A
-# strength multiplies all λ; factors stay between 0 and 2.
+# {glue:text}`test_images` pictures; the grey stripe marks the setting of the rest of this chapter.
+# `ratio` divides by the largest importance instead of {eq}`eq-9`, `raw` leaves the importance as it
+# is, `equal` doubles every positive head and silences every negative one. A strength multiplies all
+# λ; factors stay between 0 and 2.
 
 # %% tags=["hide-input"]
 test = by_category(sample(images[outside], n_test or None, seed))

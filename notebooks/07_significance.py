@@ -529,8 +529,8 @@ judge(
 #   no test of those questions can tell; the held-out columns are free of it.
 # - The paper does not say whether a fold can hold a question twice. Here it can
 #   (`with_replacement`), as in a bootstrap; without, the fold test errs more often still.
-# - Random removal is the mean over `removals` sets of heads. The paper's cells are consistent with one
-#   draw, whose folds spread more.
+# - Random removal is the mean over `removals` sets of heads. The paper's cells are consistent with
+#   one draw, whose folds spread more.
 # - Table 18 prints levels without saying how the categories of a level are weighted; here its
 #   questions are pooled, and categories that have no rescaling are left out.
 # - The intervals treat the heads as given. How far the heads themselves depend on the pictures is

@@ -68,6 +68,7 @@ from vseam_lib import figures, modulate, paper, parsing, rescaled, tables, trans
 from vseam_lib import wups as wu
 from vseam_lib.causal import heads as hd
 from vseam_lib.causal.interventions import HeadEdits
+from vseam_lib.evaluate import without_numbers
 from vseam_lib.figures.transfer import change_map, changes_by
 from vseam_lib.open_answers import exact_match, normalise, open_ended, written
 from vseam_lib.sources.cocoqa import per_kind, read_cocoqa, table16
@@ -320,12 +321,11 @@ said = written(
     tokens=tokens,
 )
 said["right"] = exact_match(said["said"], said["gold"])
-named_edit = said["edit"].str.split("/[0-9]", regex=True).str[0]
 
 
 def by_kind(column):
     """Per cent by kind of question, and over all, for the edits shown; draws averaged."""
-    table = said.assign(edit=named_edit)
+    table = said.assign(edit=without_numbers(said["edit"]))
     means = table.groupby(["category", "edit"], sort=False)[column].mean().unstack()
     means.loc["all"] = table.groupby("edit")[column].mean()
     return 100 * means[[NONE, GQA, RANDOM]]
@@ -462,8 +462,8 @@ judge(
 # %% [markdown]
 # ## What differs from the paper
 #
-# - A head in both lists stays in the one where it weighs more (`overlap="disjoint"`): leaving it out, as
-#   chapter 6 does, can leave a single head, for which {eq}`eq-9` has no factor.
+# - With `overlap="disjoint"` a head in both lists stays where it weighs more. Leaving it out (`drop`)
+#   can leave a single head, for which {eq}`eq-9` has no factor.
 # - The paper leaves open whose heads are carried over, which share of POPE chose the heads of its
 #   tables (section 6 names one, appendix G two, and POPE has no training split), whether these
 #   pictures were tested on, and how COCO-QA's answers are matched. The parameters `heads_of` and

@@ -201,7 +201,7 @@ opened = answered[answered["kind"] != "yes/no"]
 
 # %% tags=["hide-input"]
 EDITS = [NONE, "rescaling", RANDOM, "w/o negative", "w/o positive", "random remove"]
-named_edit = answered["edit"].str.split("/[0-9]", regex=True).str[0]
+named_edit = evaluate.without_numbers(answered["edit"])
 accuracy = 100 * answered.assign(edit=named_edit).groupby(["kind", "edit"], sort=False)[
     "right"
 ].mean().unstack().reindex(columns=EDITS)
@@ -219,7 +219,7 @@ tables.show(
 # %% tags=["hide-input"] mystnb={"figure": {"name": "{run}-fig-open-kinds", "caption": "Change of right answers by kind of question under rescaling and under removal. Grey: range over the draws of the same edit of random heads, with their mean."}, "image": {"alt": "Two panels with the change per kind of question: rescaling, and removal of negative and of positive heads."}}
 def under(wanted, chance):
     """Changes under some edits, with the draws of one kind as random heads."""
-    draw = answered["edit"].str.fullmatch(rf"{chance}(/\d+)?")
+    draw = named_edit == chance
     part = answered[answered["edit"].isin([NONE, *wanted]) | draw]
     renamed = part["edit"].str.replace(rf"^{chance}", RANDOM, regex=True)
     return transfer.changes(part.assign(edit=renamed), "right", "kind", seed=seed)
@@ -283,8 +283,8 @@ judge(
 # %% [markdown]
 # ## What differs from the paper
 #
-# - A head in both lists stays in the one where it weighs more (`overlap="disjoint"`): leaving it out, as
-#   chapter 6 does, can leave a single head, for which {eq}`eq-9` has no factor.
+# - With `overlap="disjoint"` a head in both lists stays where it weighs more. Leaving it out (`drop`)
+#   can leave a single head, for which {eq}`eq-9` has no factor.
 # - The paper has no such experiment; its COCO-QA results are of the transferred heads alone.
 # - The heads stay those of yes/no questions. Heads found on open questions would need the first token
 #   of a right answer in place of Yes and No, which the engine could score in the same way.

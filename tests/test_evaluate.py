@@ -6,7 +6,14 @@ import pytest
 
 from vseam_lib.causal import groups
 from vseam_lib.causal.interventions import HeadEdits
-from vseam_lib.evaluate import accuracy, answers, balanced_accuracy, summary, yes_rate
+from vseam_lib.evaluate import (
+    accuracy,
+    answers,
+    balanced_accuracy,
+    summary,
+    without_numbers,
+    yes_rate,
+)
 from vseam_lib.vlm.adapter import Head
 
 # Eight triples: of six Yes questions five are right, of two No questions none.
@@ -117,3 +124,8 @@ def test_more_triples_compute_only_the_new_ones(adapter, triples, edits, tmp_pat
     table = answers(adapter, more, edits, tmp_path)
     assert seen == [len(more) - len(few)]
     assert len(table) == 3 * len(more)
+
+
+def test_draws_of_an_edit_share_its_name():
+    names = pd.Series(["random/0", "random/12", "w/o negative", "none"])
+    assert without_numbers(names).tolist() == ["random", "random", "w/o negative", "none"]

@@ -72,6 +72,11 @@ def answers(
     return table[["id", "image_id", "category", "gold", "edit", "p", "right", "margin", "yes"]]
 
 
+def without_numbers(edits: pd.Series) -> pd.Series:
+    """Names of edits without the numbers of their variants: ``name/3`` becomes ``name``."""
+    return edits.str.replace(r"/\d+$", "", regex=True)
+
+
 def accuracy(table: pd.DataFrame) -> float:
     """Per cent of triples answered rightly."""
     return 100 * float(table["right"].mean())

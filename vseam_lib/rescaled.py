@@ -175,9 +175,13 @@ def answer_edits(
             f"at least 0, got {len(triples)} questions, none of them fitting, or draws = {draws}"
         )
     edits = own_edits(sets, *shape, removal=removal, lam=lam)
-    shared = {"original": HeadEdits.none(*shape)}
+    parts = []
     if draws:
         heads = random_heads(rank.resolve_k(k, len(vlm.heads)), draws, *shape, seed=seed)
-        shared["random remove"] = HeadEdits.mask(heads, *shape, by=removal)
-    parts = [answers(vlm, own, shared | edits[c], store) for c, own in members.items()]
+        at_random = {"random remove": HeadEdits.mask(heads, *shape, by=removal)}
+        every = [t for own in members.values() for t in own]
+        parts.append(answers(vlm, every, at_random, store))
+    for category, own in members.items():
+        none = {"original": HeadEdits.none(*shape)}
+        parts.append(answers(vlm, own, none | edits[category], store))
     return pd.concat(parts, ignore_index=True)

@@ -15,11 +15,11 @@ from vseam_lib.editing.task_tokens import TASK_TOKENS, task_prompts
 from vseam_lib.vlm.load import WEIGHTS
 from vseam_lib.world import inpainter, inpainter_items, inpainter_metrics, inpainter_stages
 from vseam_lib.world.draw import draw
+from vseam_lib.world.ontology import MATERIALS
 from vseam_lib.world.questions import vocabulary
 from vseam_lib.world.scene import SIZE, sample_scene
 
 RECIPE = yaml.safe_load(inpainter_stages.RECIPE.read_text())
-MATERIALS = ("wood", "metal", "fabric", "plastic")
 SIZES = {"vae": [8, 16], "unet": [16, 24, 32], "text": 16, "text_layers": 1}
 MINIATURE = {
     "seed": 0,

@@ -146,18 +146,19 @@ def object_phrase(scene: Scene, k: int, rng: np.random.Generator, *, material: b
     Args:
         material: name the material in any case.
     """
-    obj, always = scene.objects[k], material
-    color, material = rng.random() < 0.75, obj.material and (rng.random() < 0.7 or always)
+    obj = scene.objects[k]
+    with_color = rng.random() < 0.75
+    with_material = obj.material and (rng.random() < 0.7 or material)
     if rng.random() < 0.15:
-        if obj.material and (rng.random() < 0.4 or always):
+        if obj.material and (rng.random() < 0.4 or material):
             return f"Is the {obj.name} made of {obj.material}?"
         if rng.random() < 0.5:
             return f"Is there a {obj.name} in this picture?"
         return f"Is the {obj.name} {obj.color}?"
-    words = [pick(rng, ("a", "the")), *([obj.color] if color else [])]
-    if material and rng.random() < 0.5:
+    words = [pick(rng, ("a", "the")), *([obj.color] if with_color else [])]
+    if with_material and rng.random() < 0.5:
         return " ".join([*words, obj.name, "made of", obj.material])
-    return " ".join([*words, *([obj.material] if material else []), obj.name])
+    return " ".join([*words, *([obj.material] if with_material else []), obj.name])
 
 
 def action_phrase(scene: Scene, rng: np.random.Generator) -> str:
